@@ -1,0 +1,169 @@
+"""From a picture's size to the size a network works at, and back: the rules, and the resizing they ask for.
+
+Released programs differ here in small ways that change results (rounding, filter, 8-bit round trip, padding),
+so a rule is data: a `SizeRule`. All resizing is torch's with align_corners = False; antialiased bilinear and
+bicubic equal torchvision's. Where a resized picture is rounded to 8 bits, halves go to the even neighbour.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from leadline.errors import ImageError, UsageError, check_shape
+
+Filter = Literal["bilinear", "bicubic", "nearest", "nearest-exact", "area"]  # torch's names
+
+BAND = 512  # rows that are float at a time: 100 megapixels take 1.2 GB as float32, 0.3 as they come
+LARGEST = 2**26  # pixels at processing size that no rule exceeds by itself
+
+
+@dataclass(frozen=True)
+class SizeRule:
+    """How a network wants its input, and how its output comes back. The defaults change the range only.
+
+    Raises UsageError for a negative resolution or a multiple below 1.
+    """
+
+    processing_res: int = 0  # pixels of `edge`; 0: the picture's own size
+    edge: Literal["long", "short", "area"] = "long"  # which length becomes processing_res; area: sqrt(H W)
+    rounding: Literal["author", "diffusers", "nearest"] = "diffusers"  # see `processed_size`
+    multiple: int = 1  # both sides are made multiples of it: by `pad`, or by rounding if that is "none"
+    pad: Literal["none", "replicate"] = "none"  # replicate: right and bottom, cut off again from the output
+    filter: Filter = "bilinear"
+    quantise: bool = False  # resize in 8 bits and round to 8 bits, as the authors of Marigold and E2E-FT do
+    antialias_out: bool = False  # on the way back; on the way in, bilinear and bicubic always are
+
+    def __post_init__(self) -> None:
+        if self.processing_res < 0 or self.multiple < 1:
+            raise UsageError(
+                f"processing resolution is {self.processing_res} in multiples of {self.multiple}: "
+                "0 (the picture's own size) or more, and a multiple of 1 or more are needed"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A picture as a network wants it, with what is needed to bring the output back to the picture's size."""
+
+    tensor: Tensor  # [1,3,h,w] float32 in [-1,1], padding included
+    height: int  # of the picture
+    width: int
+    processed: tuple[int, int]  # (h, w) without padding
+    rule: SizeRule
+
+
+def processed_size(height: int, width: int, rule: SizeRule) -> tuple[int, int]:
+    """(h, w) at which a picture is worked on, before padding.
+
+    "author" truncates side * (R / edge) in double precision, so the long edge may come out as R - 1
+    (Marigold, E2E-FT); "diffusers" divides integers; "nearest" rounds and never gives 0. Small pictures are
+    enlarged.
+
+    Raises ImageError where a side would vanish, or the other would become huge.
+
+    >>> processed_size(480, 640, SizeRule(768)), processed_size(40, 47, SizeRule(768, rounding="author"))
+    ((576, 768), (653, 767))
+    """
+    if rule.processing_res == 0:
+        h, w = height, width
+    else:
+        h, w = (_scaled(side, _edge(height, width, rule.edge), rule) for side in (height, width))
+        if min(h, w) < 1 or h * w > LARGEST:
+            raise ImageError(
+                f"extreme aspect ratio: {width}x{height} would be worked on at {w}x{h}; "
+                "crop it, or choose another processing resolution"
+            )
+    return (h, w) if rule.pad != "none" else (_to_multiple(h, rule.multiple), _to_multiple(w, rule.multiple))
+
+
+def to_tensor(rgb: np.ndarray) -> Tensor:
+    """RGB [H,W,3], uint8 or float in [0,1] -> float32 [1,3,H,W] in [0,1].
+
+    >>> to_tensor(np.full((2, 4, 3), 255, np.uint8)).shape
+    torch.Size([1, 3, 2, 4])
+    """
+    check_shape(rgb, "H W 3", "rgb")
+    whole = 255 if rgb.dtype == np.uint8 else 1
+    return torch.from_numpy(rgb.astype(np.float32)).permute(2, 0, 1)[None] / whole  # [1,3,H,W]
+
+
+def prepare(rgb: np.ndarray, rule: SizeRule) -> Prepared:
+    """RGB [H,W,3], uint8 or float in [0,1] -> the network's input in [-1,1].
+
+    Raises ImageError as `processed_size` does.
+    """
+    size = check_shape(rgb, "H W 3", "rgb")
+    h, w = processed_size(size["H"], size["W"], rule)
+    if rule.quantise:  # the authors resize a uint8 tensor, and go to [-1,1] after it
+        x = _resize_in(rgb, h, w, rule, lambda band: to_tensor(_levels(band)))
+        x = x.clamp(0, 255).round() / 255 * 2 - 1  # bicubic overshoots
+    else:
+        x = _resize_in(rgb, h, w, rule, lambda band: to_tensor(band) * 2 - 1)  # [1,3,h,w]
+    if rule.pad == "replicate":
+        x = F.pad(x, (0, -w % rule.multiple, 0, -h % rule.multiple), mode="replicate")
+    return Prepared(x, size["H"], size["W"], (h, w), rule)
+
+
+def restore(x: Tensor, prepared: Prepared) -> Tensor:
+    """A network's output [1,C,h,w] -> [1,C,H,W] at the picture's size, the padding cut off first.
+
+    Without padding the output may be smaller than the input was (autoencoders drop odd rows): it is stretched.
+    """
+    if prepared.rule.pad != "none":
+        h, w = prepared.tensor.shape[2:]
+        check_shape(x, "1 C h w", "network output", h=h, w=w)
+        x = x[..., : prepared.processed[0], : prepared.processed[1]]
+    return _resize(x, prepared.height, prepared.width, prepared.rule.filter, prepared.rule.antialias_out)
+
+
+def _edge(height: int, width: int, edge: Literal["long", "short", "area"]) -> float:
+    if edge == "area":
+        return math.sqrt(height * width)
+    return max(height, width) if edge == "long" else min(height, width)
+
+
+def _scaled(side: int, edge: float, rule: SizeRule) -> int:
+    if rule.rounding == "author":
+        return int(side * (rule.processing_res / edge))
+    if rule.rounding == "diffusers":
+        return int(side * rule.processing_res // edge)
+    return max(1, round(side * rule.processing_res / edge))
+
+
+def _to_multiple(side: int, multiple: int) -> int:
+    return max(1, round(side / multiple)) * multiple
+
+
+def _resize_in(
+    rgb: np.ndarray, h: int, w: int, rule: SizeRule, as_float: Callable[[np.ndarray], Tensor]
+) -> Tensor:
+    """[H,W,3] -> [1,3,h,w], antialiased.
+
+    Torch shrinks widths before heights, so that widths can be done a band of rows at a time with equal numbers.
+    """
+    bands = (rgb[top : top + BAND] for top in range(0, len(rgb), BAND))
+    narrow = [_resize(as_float(band), len(band), w, rule.filter, antialias=True) for band in bands]
+    return _resize(torch.cat(narrow, dim=2), h, w, rule.filter, antialias=True)
+
+
+def _levels(rgb: np.ndarray) -> np.ndarray:
+    """The 8-bit levels 0..255, as float32."""
+    return rgb.astype(np.float32) if rgb.dtype == np.uint8 else np.round(rgb * np.float32(255))
+
+
+def _resize(x: Tensor, h: int, w: int, mode: Filter, antialias: bool) -> Tensor:
+    """[1,C,*,*] -> [1,C,h,w]."""
+    if tuple(x.shape[2:]) == (h, w):
+        return x
+    smooth = mode in ("bilinear", "bicubic")
+    return F.interpolate(
+        x, (h, w), mode=mode, align_corners=False if smooth else None, antialias=antialias and smooth
+    )
