@@ -1,0 +1,1 @@
+"""Networks and wrappings that diffusers and transformers lack."""

@@ -1,0 +1,81 @@
+"""Start latents of a diffusion model: zeros, Gaussian, pyramid. Random numbers come from the generators
+passed in, one per image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from leadline.errors import UsageError
+
+Kind = Literal["zeros", "gaussian", "pyramid"]
+Normal = Callable[[tuple[int, ...]], Tensor]  # shape -> standard normal numbers of that shape
+Uniform = Callable[[], float]  # -> one number in [0, 1)
+
+
+def like(z: Tensor, kind: Kind, generators: Sequence[Generator] | None = None) -> Tensor:
+    """A start latent with the shape, type and device of z [B,C,h,w].
+
+    Each image draws from its own generator as though it were alone, in float32 where that generator lives,
+    so company and batch size change nothing. "zeros" needs no generators.
+
+    >>> z = torch.zeros(2, 4, 3, 5); g = [torch.Generator().manual_seed(s) for s in (0, 1)]
+    >>> like(z, "pyramid", g).shape
+    torch.Size([2, 4, 3, 5])
+    """
+    if kind == "zeros":
+        return torch.zeros_like(z)
+    if kind not in ("gaussian", "pyramid"):
+        raise UsageError(f"noise {kind!r} is unknown: use zeros, gaussian or pyramid")
+    if generators is None or len(generators) != len(z):
+        found = "none" if generators is None else len(generators)
+        raise UsageError(
+            f"{kind} noise for {len(z)} images needs one generator each, found {found}: pass generators"
+        )
+    shape = (1, *z.shape[1:])
+    draw = gaussian if kind == "gaussian" else pyramid
+    return torch.cat([draw(shape, *sources(generator)) for generator in generators]).to(z)
+
+
+def sources(generator: Generator) -> tuple[Normal, Uniform]:
+    """The two sources of random numbers, normal and uniform, both from one generator."""
+
+    def normal(shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=generator, device=generator.device)
+
+    def uniform() -> float:
+        return torch.rand((), generator=generator, device=generator.device).item()
+
+    return normal, uniform
+
+
+def gaussian(shape: tuple[int, ...], normal: Normal, uniform: Uniform) -> Tensor:
+    """Independent standard normal numbers."""
+    return normal(shape)
+
+
+def pyramid(
+    shape: tuple[int, ...], normal: Normal, uniform: Uniform, strength: float = 0.9, levels: int = 10
+) -> Tensor:
+    """Multi-resolution noise [B,C,h,w], divided by its standard deviation, as in E2E-FT's code (idea:
+    Whitaker).
+
+    Level i is drawn at a size divided by r^i, r uniform in 2..4, enlarged and added with weight strength^i;
+    it ends with the level one pixel wide or high. Two turns of the original, kept because models were
+    trained with them: the sizes shrink cumulatively, and level 0 is a second full-size noise of weight 1.
+    """
+    noise = normal(shape)
+    height, width = size = shape[-2], shape[-1]
+    for i in range(levels):
+        r = uniform() * 2 + 2
+        height, width = max(1, int(height / r**i)), max(1, int(width / r**i))
+        coarse = normal((*shape[:-2], height, width))
+        noise = noise + F.interpolate(coarse, size, mode="bilinear", align_corners=False) * strength**i
+        if height == 1 or width == 1:
+            break
+    return noise / noise.std()
