@@ -1,0 +1,115 @@
+"""The frames on which models are compared: four real test sets, two validation sets, rendered scenes.
+
+A set is data: where its depth files lie, their unit, the range in which depth counts, the crop. Every frame is
+photograph + metres + mask at one size, whatever it came from.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from leadline.errors import DataError
+
+NEAR_M = 1e-3
+EIGEN = (slice(45, 471), slice(41, 601))  # rows, columns inside NYU's white border; 640x480 frames only
+SCENE_SEEDS = 4_000_000_000  # first seed of the held-out scenes; no recipe trains on seeds this high
+SCENE_SIZE = (240, 320)
+
+
+@dataclass(frozen=True)
+class FrameSet:
+    """Frames of one place or camera, with the protocol that belongs to them."""
+
+    name: str
+    split: str  # "test" or "validation"
+    depth: str  # glob of the depth files under the data folder
+    count: int  # frames that must be there: a score over another number is another score
+    unit: float  # stored value of one metre
+    far_m: float  # depth beyond it does not count, predictions are clipped to it
+    image: str = "{folder}/{stem}.jpg"
+    last: int = 0  # only the last so many, in the order of names; 0: all
+    eigen_crop: bool = False
+
+
+SETS = (
+    FrameSet("nyu", "test", "rgbd_indoor/nyuv2/*.png", 4, 1000, 10, eigen_crop=True),
+    FrameSet("kitti", "test", "kitti/lidar_depth/object_*.png", 8, 256, 80, image="kitti/image/{stem}.jpg"),
+    FrameSet("livingroom", "test", "rgbd_indoor/redwood_livingroom_clean/*.png", 26, 1000, 10),
+    FrameSet("laser", "test", "rgbd_indoor/marigold_dc_sample/*.png", 1, 1000, 80),
+    FrameSet("desk", "validation", "rgbd_indoor/slambook_desk/*.png", 3, 1000, 10),
+    FrameSet(
+        "kitti_jam",
+        "validation",
+        "kitti/lidar_depth/raw20110926_*.png",
+        8,
+        256,
+        80,
+        image="kitti/image/{stem}.jpg",
+        last=8,
+    ),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One photograph with its depth: rgb uint8 [H,W,3], depth_m float32 [H,W], valid bool [H,W]."""
+
+    name: str
+    rgb: np.ndarray
+    depth_m: np.ndarray
+    valid: np.ndarray
+    far_m: float
+
+
+def real(root: Path, which: FrameSet) -> list[Frame]:
+    """The frames of one real set, in the order of their names. DataError if one is missing."""
+    files = sorted(root.glob(which.depth))[-which.last :]
+    if len(files) != which.count:
+        raise DataError(
+            f"set {which.name}: {len(files)} files match {root / which.depth}, {which.count} wanted: "
+            "give the folder that holds kitti/ and rgbd_indoor/ with --data"
+        )
+    return [_read(root, which, file) for file in files]
+
+
+def _read(root: Path, which: FrameSet, file: Path) -> Frame:
+    photo = root / which.image.format(folder=file.parent.relative_to(root), stem=file.stem)
+    with Image.open(photo) as image, Image.open(file) as stored:
+        rgb = np.asarray(image.convert("RGB"))
+        depth = np.asarray(stored).astype(np.float32) / which.unit
+    valid = (depth > NEAR_M) & (depth < which.far_m)
+    if which.eigen_crop and depth.shape == (480, 640):
+        inside = np.zeros_like(valid)
+        inside[EIGEN] = True
+        valid &= inside
+    return Frame(f"{which.name}/{file.stem}", rgb, depth, valid, which.far_m)
+
+
+def scenes(count: int) -> Iterator[Frame]:
+    """Rendered scenes with seeds that no training uses; sky is not valid. Depth counts to 80 m."""
+    from leadline.scenes import render
+
+    for seed in range(SCENE_SEEDS, SCENE_SEEDS + count):
+        scene = render(seed, size=SCENE_SIZE)
+        rgb = (scene.rgb.permute(1, 2, 0).clamp(0, 1) * 255).round().byte().numpy()
+        depth, valid = scene.depth[0].numpy(), scene.valid[0].numpy()
+        inside = valid & np.isfinite(depth) & (depth > NEAR_M) & (depth < 80)
+        yield Frame(f"scenes/{seed}", rgb, np.where(inside, depth, 0), inside, 80)
+
+
+def sources(root: Path, which: FrameSet) -> str:
+    """The repositories a set came from, as the tables beside it (frames.csv) say; "unknown" without one."""
+    table = root / which.depth.split("/")[0] / "frames.csv"
+    if not table.is_file():
+        return "unknown"
+    stems = {file.stem for file in sorted(root.glob(which.depth))[-which.last :]}
+    folder = which.depth.split("/")[1]
+    with table.open(newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row.get("group", folder) == folder]
+    return ", ".join(sorted({row["source_repository"] for row in rows if row["frame"] in stems})) or "unknown"
