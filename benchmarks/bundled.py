@@ -2,11 +2,11 @@
 
     python benchmarks/bundled.py --data DATA --peer pydnetpp_448x640.onnx --model small --sheet sheet.png
 
-Each prediction is fitted to the truth by least squares, scale and shift per image, in the space in which the
-model predicts: depth models in metres, disparity models in 1/metres and then inverted; the result is clipped to
-1 mm and the set's far limit. delta1 (share of pixels with max(p/g, g/p) < 1.25) and AbsRel are taken per image
-on its valid pixels and averaged over images. PyDNet++ gets the best of three fits on each set, all printed.
-Models are chosen with `--split validation`; the test sets are for the report only.
+Each prediction is fitted to the truth by least squares, scale and shift per image, in the space in which
+the model predicts: depth models in metres, disparity models in 1/metres and then inverted; the result is
+clipped to 1 mm and the set's far limit. delta1 (share of pixels with max(p/g, g/p) < 1.25) and AbsRel are
+taken per image on its valid pixels and averaged over images. PyDNet++ gets the best of three fits on each
+set, all printed. Models are chosen with `--split validation`; the test sets are for the report only.
 Seconds: median per image from decoded photograph to depth at its size, after a warm-up.
 The last line is one JSON object: model -> set -> {delta1, absrel, seconds}, "mean" being over the real sets.
 """
@@ -36,7 +36,7 @@ from leadline import align, metrics
 from leadline.errors import KindError, LeadlineError, UsageError
 from leadline.prediction import Kind
 
-Fit = tuple[Callable[[np.ndarray], np.ndarray], str]  # what to do with the raw values, and the space to fit in
+Fit = tuple[Callable[[np.ndarray], np.ndarray], str]  # done to the raw values; the space to fit in
 FITS: dict[str, Fit] = {
     "in depth": (lambda raw: raw, "depth"),
     "in disparity": (lambda raw: raw, "disparity"),
@@ -83,6 +83,18 @@ def ours(name: str) -> Contender:
     return Contender(name, model.describe(), lambda rgb: model(rgb).values, OWN_FIT[kind])
 
 
+def gradient() -> Contender:
+    """What needs no network: the lower in the picture, the nearer. A model has to be well above it."""
+
+    def predict(rgb: np.ndarray) -> np.ndarray:
+        height, width = rgb.shape[:2]
+        return np.tile(np.linspace(0, 1, height, dtype=np.float32)[:, None], (1, width))
+
+    return Contender(
+        "gradient", "no network: disparity rises evenly from top to bottom", predict, ["in disparity"]
+    )
+
+
 def pydnet(file: Path, threads: int) -> Contender:
     """PyDNet++ through ONNX Runtime: RGB/255 at 448x640, bilinear to it and back."""
     try:
@@ -116,7 +128,7 @@ def aligned(raw: np.ndarray, frame: Frame, fit: str) -> np.ndarray:
     transform, space = FITS[fit]
     depth = np.where(frame.valid, frame.depth_m, 1)
     pred, target, valid = (
-        torch.from_numpy(x)[None, None]
+        torch.tensor(x)[None, None]
         for x in (transform(raw), depth if space == "depth" else 1 / depth, frame.valid)
     )
     scale, shift = align.fit(pred, target, valid)
@@ -126,9 +138,14 @@ def aligned(raw: np.ndarray, frame: Frame, fit: str) -> np.ndarray:
     return metres.clamp(frames.NEAR_M, frame.far_m)[0, 0].numpy()
 
 
+def in_metres(contender: Contender, frame: Frame) -> np.ndarray:
+    """One image's prediction with its first fit, at the size of the truth."""
+    return aligned(resized(contender.predict(frame.rgb), frame.depth_m.shape), frame, contender.fits[0])
+
+
 def score(pred_m: np.ndarray, frame: Frame) -> tuple[float, float]:
     """delta1 and AbsRel of one image on its valid pixels."""
-    tensors = [torch.from_numpy(x)[None, None] for x in (pred_m, frame.depth_m, frame.valid)]
+    tensors = [torch.tensor(x)[None, None] for x in (pred_m, frame.depth_m, frame.valid)]
     return float(metrics.delta1(*tensors)), float(metrics.absrel(*tensors))
 
 
@@ -197,7 +214,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     chosen = [s for s in frames.SETS if s.split == args.split]
     sets: dict[str, Sequence[Frame]] = {s.name: frames.real(args.data, s) for s in chosen}
-    contenders = [ours(name) for name in args.model or ["small"]]
+    contenders = [*(ours(name) for name in args.model or ["small"]), gradient()]
     if args.peer:
         contenders.append(pydnet(args.peer, args.threads))
     print(f"{platform.processor() or platform.machine()}, {args.threads} threads, torch {torch.__version__}")
@@ -205,16 +222,13 @@ def main() -> None:
         print(f"data: {which.name} from {frames.sources(args.data, which)} ({args.data / which.depth})")
     if args.scenes:
         sets["scenes"] = list(frames.scenes(args.scenes))
-        print(f"data: scenes rendered with seeds {frames.SCENE_SEEDS} to {frames.SCENE_SEEDS + args.scenes - 1}")
+        print(f"data: scenes rendered with the {args.scenes} seeds from {frames.SCENE_SEEDS} on")
     for contender in contenders:
         print(f"model: {contender.name}: {contender.source}")
     result = compare(contenders, sets, [s.name for s in chosen])
     if args.sheet:
         shown = [frame for images in sets.values() for frame in images[: args.sheet_rows]]
-        predicted = [
-            [aligned(resized(c.predict(f.rgb), f.depth_m.shape), f, c.fits[0]) for c in contenders] for f in shown
-        ]
-        sheet.write(args.sheet, shown, predicted)
+        sheet.write(args.sheet, shown, [[in_metres(c, f) for c in contenders] for f in shown])
     print(json.dumps({c: {s: v.record() for s, v in best.items()} for c, best in result.items()}))
 
 

@@ -1,7 +1,7 @@
 """The frames on which models are compared: four real test sets, two validation sets, rendered scenes.
 
-A set is data: where its depth files lie, their unit, the range in which depth counts, the crop. Every frame is
-photograph + metres + mask at one size, whatever it came from.
+A set is data: where its depth files lie, their unit, the range in which depth counts, the crop. Every frame
+is photograph + metres + mask at one size, whatever it came from.
 """
 
 from __future__ import annotations

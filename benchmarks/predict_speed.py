@@ -2,9 +2,10 @@
 
     python benchmarks/predict_speed.py --model small --threads 2
 
-The model runs in a process of its own, so that peak memory is that of `import leadline`, loading and predicting
-alone. A photograph is a 640x480 JPEG; its time runs from the file's path to the depth at its size in memory.
-Memory after image 20 and after image 200 tells whether a long folder run grows. The last line is one JSON object.
+The model runs in a process of its own, so that peak memory is that of `import leadline`, loading and
+predicting alone. A photograph is a 640x480 JPEG; its time runs from the file's path to the depth at its size
+in memory. Memory after image 20 and after image 200 tells whether a long folder run grows. The last line is
+one JSON object.
 """
 
 from __future__ import annotations
@@ -95,6 +96,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.images <= 20:
+        parser.error("--images: more than 20 are needed to see growth")
     if args.child:
         print(json.dumps(child(args.model, args.image, args.threads, args.images)))
         return
@@ -102,7 +105,7 @@ def main() -> None:
         image = args.image or Path(folder) / "photograph.jpg"
         if args.image is None:
             photograph(image)
-        options = [f"--{name}={value}" for name, value in vars(args).items() if name not in ("image", "child")]
+        options = [f"--{name}={getattr(args, name)}" for name in ("model", "threads", "images")]
         command = [sys.executable, __file__, "--child", f"--image={image}", *options]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     figures = {"help_s": help_seconds(), **json.loads(output.splitlines()[-1])}

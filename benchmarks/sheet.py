@@ -1,4 +1,4 @@
-"""A contact sheet to look at: one row per frame with the photograph, the truth and each prediction in metres."""
+"""A contact sheet to look at: one row per frame with photograph, truth and each prediction in metres."""
 
 from __future__ import annotations
 
