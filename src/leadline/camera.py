@@ -70,6 +70,8 @@ class Camera:
             matrix[[1, 2, 2, 2], [0, 0, 1, 2]], [0, 0, 0, 1]
         ):
             raise CameraError(f"K is {matrix.tolist()}, a matrix [[fx,0,cx],[0,fy,cy],[0,0,1]] is needed")
+        if max(matrix[0, 2], matrix[1, 2]) <= 1 < min(width, height):
+            raise CameraError("K is divided by the image's size: multiply its rows by width and height first")
         half = {"half": 0.0, "integer": 0.5}.get(centres)
         if half is None:
             raise UsageError(f"centres is {centres!r}, 'half' or 'integer' is needed")
@@ -189,7 +191,7 @@ class Camera:
     # --- rays and points ---
 
     def rays(self) -> FloatArray:
-        """Directions (x/z, y/z, 1) through all pixel centres, float32 [H,W,3]. Times depth, they are points."""
+        """Directions (x/z, y/z, 1) through all pixel centres, float32 [H,W,3]. Times depth: points."""
         x = (np.arange(self.width) + 0.5 - self.cx) / self.fx  # [W]
         y = (np.arange(self.height) + 0.5 - self.cy) / self.fy  # [H]
         grid_x, grid_y = np.meshgrid(x, y)  # [H,W] each
@@ -286,12 +288,7 @@ def _plausible(camera: Camera) -> Camera:
     fov = max(camera.fov)
     if NARROWEST <= fov <= WIDEST:
         return camera
-    size, f = f"{camera.width}x{camera.height}", max(camera.fx, camera.fy)
-    hint = (
-        "is it in millimetres? Then use Camera.from_focal_mm"
-        if fov > WIDEST
-        else "does it belong to a larger image? Then make that camera and call .resized"
-    )
-    raise CameraError(
-        f"a focal length of {f:g} px sees {fov:.3g} degrees of a {size} image, 5-170 are possible: {hint}"
-    )
+    found = f"a focal length of {camera.fx:g} px sees {fov:.3g} degrees of {camera.width}x{camera.height} px"
+    in_mm = "is it in millimetres? Then use Camera.from_focal_mm"
+    larger = "does it belong to a larger image? Then make that camera and call .resized"
+    raise CameraError(f"{found}, 5 to 170 are possible: {in_mm if fov > WIDEST else larger}")

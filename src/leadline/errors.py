@@ -84,7 +84,7 @@ def check_shape(x: Shaped, pattern: str, name: str = "array", **known: int) -> d
     {'H': 4, 'W': 5}
     >>> check_shape(np.zeros((4, 5)), "H W 3", "normals")
     Traceback (most recent call last):
-    leadline.errors.ShapeError: normals has shape [4, 5], but [H, W, 3] is needed
+    leadline.errors.ShapeError: normals: the shape is [4, 5], [H, W, 3] is needed
     """
     shape, words = tuple(x.shape), pattern.split()
     axes = words[1:] if words[:1] == ["..."] else words
@@ -94,7 +94,7 @@ def check_shape(x: Shaped, pattern: str, name: str = "array", **known: int) -> d
         _fits(size, word, bound) for size, word in zip(tail, axes, strict=True)
     )
     if not fits:
-        raise ShapeError(f"{name} has shape {list(shape)}, but [{', '.join(words)}] is needed{_where(known)}")
+        raise ShapeError(f"{name}: the shape is {list(shape)}, [{', '.join(words)}] is needed{_where(known)}")
     return bound
 
 

@@ -80,6 +80,7 @@ class Prediction:
             _check_dtype(self.valid, np.bool_, "valid")
         if self.uncertainty is not None:
             check_shape(self.uncertainty, "H W", "uncertainty", H=height, W=width)
+            _check_dtype(self.uncertainty, np.float32, "uncertainty")
         if kind is Kind.normals and self.frame is None:
             object.__setattr__(self, "frame", "opencv")
         if self.camera is not None and (self.camera.width, self.camera.height) != (width, height):
@@ -192,7 +193,7 @@ class Prediction:
 
 def _check_dtype(array: np.ndarray, wanted: type[np.generic], name: str) -> None:
     if array.dtype != wanted:
-        raise ShapeError(f"{name} are {array.dtype}, {np.dtype(wanted)} is needed: use .astype")
+        raise ShapeError(f"{name}: the type is {array.dtype}, {np.dtype(wanted)} is needed: use .astype")
 
 
 def _plain(value: Any) -> Any:
