@@ -115,7 +115,7 @@ def prepare(rgb: np.ndarray, rule: SizeRule) -> Prepared:
 def restore(x: Tensor, prepared: Prepared) -> Tensor:
     """A network's output [1,C,h,w] -> [1,C,H,W] at the picture's size, the padding cut off first.
 
-    Without padding the output may be smaller than the input was (autoencoders drop odd rows): it is stretched.
+    Without padding the output may be smaller than the input was (autoencoders drop rows): it is stretched.
     """
     if prepared.rule.pad != "none":
         h, w = prepared.tensor.shape[2:]
@@ -147,7 +147,7 @@ def _resize_in(
 ) -> Tensor:
     """[H,W,3] -> [1,3,h,w], antialiased.
 
-    Torch shrinks widths before heights, so that widths can be done a band of rows at a time with equal numbers.
+    Torch resizes widths before heights, so widths can be done a band of rows at a time with the same numbers.
     """
     bands = (rgb[top : top + BAND] for top in range(0, len(rgb), BAND))
     narrow = [_resize(as_float(band), len(band), w, rule.filter, antialias=True) for band in bands]
