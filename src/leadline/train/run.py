@@ -1,0 +1,139 @@
+"""The run folder: recipe, environment, log, and the signals that end a run early but in order.
+
+recipe.yaml  environment.json  log.jsonl  curves.png  heartbeat.json
+checkpoints/<step>/  samples/<step>.png  model/            (the last, when the training is complete)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from leadline.errors import TrainError
+
+PACKAGES = ("leadline", "torch", "numpy", "diffusers", "accelerate", "transformers", "safetensors", "pillow")
+
+
+class Log:
+    """log.jsonl: one JSON object per line; its `event` says what it is, `step` when."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, event: str, step: int, **facts: Any) -> None:
+        """Append one line. Numbers that are not finite become null, as JSON knows none."""
+        line = json.dumps({"event": event, "step": step, **_finite(facts)})
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def read(self) -> list[dict[str, Any]]:
+        """All complete lines; one that a killed process left half written is passed over."""
+        if not self.path.exists():
+            return []
+        lines = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return lines
+
+    def cut(self, step: int) -> None:
+        """Forget what happened after a step: a resumed run will do it again."""
+        kept = [line for line in self.read() if line["step"] <= step]
+        write(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None  # nan compares false too
+    return value
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a text file: written beside it, synced, renamed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def environment() -> dict[str, Any]:
+    """What this run stands on: versions, machine, command."""
+    versions: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "command": sys.argv,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Only one process trains in a folder. TrainError if another does; a dead one's lock is gone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        _lock(file, folder)
+        yield
+
+
+def _lock(file: IO[str], folder: Path) -> None:
+    if sys.platform == "win32":  # no flock there: the run is unguarded
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise TrainError(
+            f"{folder}: another process trains here: wait for it or choose another folder"
+        ) from None
+
+
+class Stop:
+    """SIGTERM and the first SIGINT become a wish to stop, which the loop grants; a second SIGINT interrupts."""
+
+    def __init__(self) -> None:
+        self.signal: str | None = None
+
+    def _wish(self, number: int, frame: FrameType | None) -> None:
+        if self.signal and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number).name
+
+    @contextmanager
+    def listening(self) -> Iterator[Stop]:
+        """Handlers are in place within it. Outside the main thread Python allows none: nothing happens."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        old = {number: signal.signal(number, self._wish) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield self
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
