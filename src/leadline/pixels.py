@@ -85,7 +85,7 @@ def as_rgb(array: np.ndarray, name: str, over: Over = "white") -> np.ndarray:
 
 
 def upright(rgb: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo the turn and mirroring that an EXIF orientation (1-8) stands for: [H,W,3], or [W,H,3] from 5 on."""
+    """Undo the turn and mirroring that an EXIF orientation (1-8) stands for; from 5 on H and W swap."""
     rgb = rgb.swapaxes(0, 1) if orientation >= 5 else rgb
     rgb = rgb[:, ::-1] if orientation in (2, 3, 6, 7) else rgb
     rgb = rgb[::-1] if orientation in (3, 4, 7, 8) else rgb
