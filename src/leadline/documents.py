@@ -71,7 +71,12 @@ def dump(document: BaseModel) -> str:
     >>> dump(Batch())
     'size: 2\\n'
     """
-    return yaml.safe_dump(document.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return to_yaml(document.model_dump(mode="json"))
+
+
+def to_yaml(data: Mapping[str, Any]) -> str:
+    """Plain values (numbers, strings, lists, mappings) as YAML text, in the order given."""
+    return yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True)
 
 
 def override(data: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
