@@ -1,4 +1,4 @@
-"""The code blocks of README.md and docs/ are run, page by page and in their order, beside a link to examples/.
+"""The code blocks of README.md and docs/ are run, page by page and in their order.
 
 Blocks marked `python` and `bash` run; `yaml` blocks that begin with `method:` must be recipes, others must
 parse. Blocks marked `shell` are for the reader: they install, download, or train for long.
