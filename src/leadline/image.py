@@ -30,8 +30,7 @@ from leadline.pixels import Over, as_rgb, channels_last, from_torch, stored, upr
 MAX_PIXELS = 178_956_970  # Pillow's own limit: 512 MiB of RGB
 ORIENTATION = 0x0112  # EXIF tag
 
-# Each of these has a signature, and none hands the file to another program (Pillow gives EPS to Ghostscript).
-FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")
+# Formats that begin with a signature and are decoded in here (Pillow would hand EPS to another program).
 SIGNATURES = {
     "JPEG": rb"\xff\xd8\xff",
     "PNG": rb"\x89PNG\r\n\x1a\n",
@@ -119,10 +118,10 @@ def _read(source: Any, max_pixels: int, over: Over) -> Picture:
             return _picture(source, None, name, max_pixels, over)
     if isinstance(source, np.ndarray):
         return Picture(as_rgb(channels_last(source), "array", over), name="array")
-    if hasattr(source, "detach"):  # a torch tensor; torch itself is not needed to read files
-        return Picture(as_rgb(from_torch(source), "tensor", over), name="tensor")
     if hasattr(source, "read"):
         return _read_file_object(source, max_pixels, over)
+    if hasattr(source, "detach"):  # a torch tensor; torch itself is not needed to read files
+        return Picture(as_rgb(from_torch(source), "tensor", over), name="tensor")
     found = type(source).__name__
     raise ImageError(
         f"{found} is not an image: give a path, bytes, a binary file, or a PIL, numpy or torch image"
@@ -171,7 +170,7 @@ def _decode(file: BinaryIO, name: str, max_pixels: int, over: Over) -> Picture:
         raise ImageError(f"{name}: empty (0 bytes), an image is needed; copy or download it again")
     kind = sniff(head)
     if kind is None:
-        start = _printable(head[:16].decode("latin-1"))
+        start = _printable(head[:16].decode("ascii", "backslashreplace"))
         raise ImageError(f"{name}: not an image, it begins with '{start}'; known are {', '.join(SIGNATURES)}")
     with _quiet_pillow(max_pixels), _damage_named(name, kind, max_pixels), _open(file, kind, name) as image:
         return _picture(image, file, name, max_pixels, over)
@@ -180,7 +179,7 @@ def _decode(file: BinaryIO, name: str, max_pixels: int, over: Over) -> Picture:
 def _open(file: BinaryIO, kind: str, name: str) -> Image.Image:
     file.seek(0)
     if kind != "HEIC":
-        return Image.open(file, formats=FORMATS)
+        return Image.open(file, formats=[kind.upper().replace(" ", "")])
     try:
         import pillow_heif
     except ImportError as error:
@@ -196,11 +195,12 @@ def _picture(image: Image.Image, file: BinaryIO | None, name: str, max_pixels: i
         raise ImageError(f"{name}: {width}x{height} pixels, at least 1x1 is needed")
     if width * height > max_pixels:
         raise _too_large(name, f"{width}x{height} = {width * height}", max_pixels)
-    orientation = _orientation(image)
+    turned = _orientation(image) if image.format == "TIFF" else 1  # Pillow does so itself, then forgets it
     array = stored(image, file, name)  # [H,W,C]
-    rgb = upright(as_rgb(array, name, over), _orientation(image))  # decoding turns TIFF, and then says 1
+    orientation = _orientation(image)  # PNG may say so after its pixels
+    rgb = upright(as_rgb(array, name, over), orientation)
     notes = [
-        f"EXIF orientation {orientation} applied" if orientation != 1 else "",
+        f"EXIF orientation {max(turned, orientation)} applied" if turned != 1 or orientation != 1 else "",
         f"transparent parts are {over}" if array.shape[2] == 4 else "",
     ]
     camera = _exif_camera(image, rgb.shape[1], rgb.shape[0])
@@ -235,9 +235,9 @@ def _damage_named(name: str, kind: str, max_pixels: int) -> Iterator[None]:
     except MemoryError as error:
         raise ImageError(f"{name}: does not fit into memory; shrink it, or lower --max-pixels") from error
     except Exception as error:
-        reason = "bad header" if isinstance(error, UnidentifiedImageError) else _printable(repr(error))[:100]
+        reason = "bad header" if isinstance(error, UnidentifiedImageError) else str(error) or "bad data"
         raise ImageError(
-            f"{name}: damaged or cut short {kind} ({reason}); copy or download it again"
+            f"{name}: damaged or cut short {kind} ({_printable(reason)[:100]}); copy or download it again"
         ) from error
 
 

@@ -13,10 +13,8 @@ from leadline.errors import ImageError
 Over = Literal["white", "black"]
 
 # Raw modes of 16-bit colour, and those that read the same bytes in the other order: see `_low_bytes`.
-_FOREIGN = "B" if sys.byteorder == "little" else "L"
-SWAPPED = {
-    f"{mode};16{a}": f"{mode};16{b}" for mode in ("RGB", "RGBA") for a, b in ("LB", "BL", f"N{_FOREIGN}")
-}
+_OTHER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
+SWAPPED = {f"{mode};16{a}": f"{mode};16{b}" for mode in ("RGB", "RGBA") for a, b in _OTHER.items()}
 SWAPPED["LA;16B"] = "RGBA"  # grey high, grey low, alpha high, alpha low
 
 
@@ -25,17 +23,22 @@ def stored(image: Image.Image, file: BinaryIO | None, name: str) -> np.ndarray:
 
     file: what the image was opened from, to fetch the low bytes of 16-bit colour, which Pillow leaves behind.
     """
+    raw = _raw_mode(image)
+    image.load()
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)[..., None]
     if image.mode == "F":
         return np.asarray(image)[..., None]
     if image.mode == "I":
         return _narrowed(np.asarray(image), name)[..., None]
-    low = _low_bytes(image, file) if file else None
+    low = _low_bytes(image.format, file) if file and raw in SWAPPED else None
     if image.mode == "La":  # Pillow knows no direct way
         image = image.convert("LA")
     high = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-    return high if low is None else high.astype(np.uint16) * 256 + low
+    if low is None or low.shape != high.shape:  # 16-bit RGB with one transparent colour gained a channel
+        return high
+    both: np.ndarray = high.astype(np.uint16) * 256 + low
+    return both
 
 
 def channels_last(array: np.ndarray) -> np.ndarray:
@@ -102,22 +105,23 @@ def _narrowed(values: np.ndarray, name: str) -> np.ndarray:
     return values.astype(np.uint16)
 
 
-def _low_bytes(image: Image.Image, file: BinaryIO) -> np.ndarray | None:
-    """The low bytes [H,W,C] of a 16-bit colour PNG or TIFF, None for all other files.
+def _low_bytes(kind: str | None, file: BinaryIO) -> np.ndarray:
+    """The low bytes [H,W,3|4] of a 16-bit colour PNG or TIFF.
 
     Of 16-bit colour, Pillow keeps the high bytes only. Told the other byte order, it keeps the low ones.
     """
-    raw = _raw_mode(image.tile[0].args) if getattr(image, "tile", None) else ""  # type: ignore[attr-defined]
-    if raw not in SWAPPED:
-        return None
     file.seek(0)
-    with Image.open(file, formats=[image.format or ""]) as other:
-        other.tile = [tile._replace(args=_swapped(tile.args)) for tile in other.tile]
-        array = np.asarray(other)
+    with Image.open(file, formats=[kind or ""]) as image:
+        raw = _raw_mode(image)
+        image.tile = [tile._replace(args=_swapped(tile.args)) for tile in image.tile]
+        array = np.asarray(image)
     return array[..., [1, 1, 1, 3]] if raw == "LA;16B" else array
 
 
-def _raw_mode(args: Any) -> str:
+def _raw_mode(image: Image.Image) -> str:
+    """How the pixels lie in the file; "" once they are loaded."""
+    tiles = getattr(image, "tile", None)
+    args = tiles[0].args if tiles else ""
     return str(args[0] if isinstance(args, tuple) else args)
 
 
@@ -130,7 +134,7 @@ def _in_unit_range(array: np.ndarray, name: str) -> np.ndarray:
     if not np.isfinite([low, high]).all():
         raise ImageError(f"{name}: NaN or infinite pixels; floats in [0,1] are needed, replace them first")
     if low < -1e-5 or high > 1 + 1e-5:  # what resizing elsewhere leaves as rounding errors may pass
-        hint = "divide by 255" if low >= 0 and 1 < high <= 255 else "scale them first"
+        hint = "divide by 255" if low >= 0 and 128 < high <= 255 else "scale them first"
         raise ImageError(f"{name}: floats from {low:g} to {high:g}, in [0,1] are needed: {hint}")
     return array.astype(np.float32).clip(0, 1)
 
