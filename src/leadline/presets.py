@@ -5,25 +5,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leadline.errors import UsageError, nearest
+from leadline.sizes import SizeRule
 
 
 @dataclass(frozen=True)
 class Preset:
-    """The arithmetic around a network. The defaults are this library's own; see `PRESETS` for the others."""
+    """The arithmetic around a network. Everything but the name is a number or a switch, never a code path."""
 
     name: str
-    stretch: bool = False  # each map's minimum and maximum become 0 and 1
-    norm_floor: float = 1e-6  # normals: n / max(|n|, floor)
-    norm_extra: float = 0.0  # normals: n / (|n| + extra), the authors' guard, in place of the floor
+    size: SizeRule  # what a model's card does not say otherwise
+    stretch: bool = False  # minimum and maximum of each map become 0 and 1 before it is resized
+    norm_floor: float = 1e-6  # normals: n / (max(|n|, norm_floor) + norm_extra)
+    norm_extra: float = 0.0
     renormalise: bool = True  # normals are made unit length again after a resize
-    plain_losses: bool = False  # float32 normal equations and a bare arccos, as released
+    plain_losses: bool = False  # float32 normal equations and a bare arccos, as the authors released them
 
 
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("leadline"),
-        Preset("e2e-ft", stretch=True, norm_floor=0.0, norm_extra=1e-5, renormalise=False, plain_losses=True),
+        Preset("leadline", SizeRule(768, multiple=8, pad="replicate")),  # diffusers' geometry
+        Preset(
+            "e2e-ft",  # the authors' repository, October 2024
+            SizeRule(768, rounding="author", quantise=True, antialias_out=True),
+            stretch=True,
+            norm_floor=0.0,
+            norm_extra=1e-5,
+            renormalise=False,
+            plain_losses=True,
+        ),
     )
 }
 
@@ -36,8 +46,6 @@ def get(name: str) -> Preset:
     """
     if name not in PRESETS:
         hint = nearest(name, PRESETS)
-        raise UsageError(
-            f"preset {name!r} is unknown: "
-            + (f"did you mean {hint!r}?" if hint else f"known are {', '.join(PRESETS)}")
-        )
+        known = f"did you mean {hint!r}?" if hint else f"known are {', '.join(PRESETS)}"
+        raise UsageError(f"preset {name!r} is unknown: {known}")
     return PRESETS[name]

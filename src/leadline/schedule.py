@@ -9,8 +9,9 @@ alpha_bar_t) x_0 (Salimans & Ho).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -52,7 +53,7 @@ def timesteps(count: int, spacing: Spacing = "trailing", steps: int = 1000, offs
     if spacing == "leading":
         chosen = [i * (steps // count) + offset for i in reversed(range(count))]
     elif spacing == "trailing":
-        # arange(T, 0, -T/n) has one element too many for 62 values of n in 1..1000: count by integers instead.
+        # arange(T, 0, -T/n) has one element too many for 62 values of n in 1..1000
         chosen = [round(steps - i * steps / count) - 1 for i in range(count)]
     elif spacing == "linspace":
         chosen = [round(t) for t in torch.linspace(0, steps - 1, count, dtype=torch.float64).tolist()][::-1]
@@ -60,59 +61,74 @@ def timesteps(count: int, spacing: Spacing = "trailing", steps: int = 1000, offs
         raise UsageError(f"timestep spacing {spacing!r} is unknown: use leading, trailing or linspace")
     if chosen[0] >= steps:
         raise UsageError(
-            f"{count} leading timesteps start at t = {chosen[0]}, beyond the last one, {steps - 1}: use trailing"
+            f"{count} leading timesteps start at t = {chosen[0]}, {steps - 1} is the last: use trailing"
         )
     return chosen
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Schedule:
-    """Noise levels of a trained model and what its network predicts."""
+    """Noise levels of a trained model and what its network predicts. The defaults are Stable Diffusion 2's.
 
-    alphas_cumprod: Tensor = field(
-        default_factory=lambda: (1 - scaled_linear_betas()).cumprod(0)
-    )  # [T] float32
+    >>> round(Schedule().alphas_cumprod[999].item(), 7)
+    0.0046601
+    """
+
+    steps: int = 1000  # T
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    beta_schedule: Literal["scaled_linear", "linear"] = "scaled_linear"
+    zero_snr: bool = False  # the last step holds no signal at all
     prediction_type: PredictionType = "v_prediction"
 
     @classmethod
-    def sd2(cls, *, zero_snr: bool = False) -> Schedule:
-        """Stable Diffusion 2: scaled-linear betas 0.00085..0.012, T = 1000, v prediction.
-
-        >>> round(Schedule.sd2().alphas_cumprod[999].item(), 7)
-        0.0046601
-        """
-        betas = scaled_linear_betas()
-        return cls((1 - (zero_snr_betas(betas) if zero_snr else betas)).cumprod(0))
-
-    @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Schedule:
-        """From a diffusers `scheduler_config.json`; keys it lacks take DDIM's defaults. Clipped latents are
-        refused (UsageError).
+        """From a diffusers `scheduler_config.json`; keys it lacks take DDIM's defaults.
+
+        Raises UsageError where it clips latents, or for betas or predictions that are not known.
         """
         for key, default in (("clip_sample", True), ("thresholding", False)):
             if config.get(key, default):
-                raise UsageError(
-                    f"the scheduler sets {key}: latents of a depth model must not be clipped, set it to false"
-                )
-        kind = config.get("beta_schedule", "linear")
-        start, end = config.get("beta_start", 0.0001), config.get("beta_end", 0.02)
-        steps = config.get("num_train_timesteps", 1000)
-        if kind == "scaled_linear":
-            betas = scaled_linear_betas(start, end, steps)
-        elif kind == "linear":
-            betas = torch.linspace(start, end, steps, dtype=torch.float32)
-        else:
+                raise UsageError(f"the scheduler sets {key}: it must not, latents of geometry have no bounds")
+        betas, predicts = config.get("beta_schedule", "linear"), config.get("prediction_type", "epsilon")
+        if betas not in ("scaled_linear", "linear") or predicts not in get_args(PredictionType):
+            known = "linear and scaled_linear; v_prediction, epsilon and sample"
             raise UsageError(
-                f"the scheduler's beta_schedule is {kind!r}: only linear and scaled_linear are known"
+                f"the scheduler has betas {betas!r}, predictions {predicts!r}: known are {known}"
             )
-        if config.get("rescale_betas_zero_snr", False):
-            betas = zero_snr_betas(betas)
-        return cls((1 - betas).cumprod(0), config.get("prediction_type", "epsilon"))
+        return cls(
+            config.get("num_train_timesteps", 1000),
+            config.get("beta_start", 0.0001),
+            config.get("beta_end", 0.02),
+            betas,
+            config.get("rescale_betas_zero_snr", False),
+            predicts,
+        )
 
-    @property
-    def steps(self) -> int:
-        """T, the number of training steps."""
-        return len(self.alphas_cumprod)
+    def to_config(self, spacing: Spacing = "trailing") -> dict[str, Any]:
+        """The `scheduler_config.json` from which diffusers builds its DDIMScheduler."""
+        return {
+            "_class_name": "DDIMScheduler",
+            "num_train_timesteps": self.steps,
+            "beta_start": self.beta_start,
+            "beta_end": self.beta_end,
+            "beta_schedule": self.beta_schedule,
+            "rescale_betas_zero_snr": self.zero_snr,
+            "prediction_type": self.prediction_type,
+            "timestep_spacing": spacing,
+            "steps_offset": 1,
+            "clip_sample": False,
+            "set_alpha_to_one": False,
+        }
+
+    @cached_property
+    def alphas_cumprod(self) -> Tensor:
+        """alpha_bar [T], float32: the share of signal left at each step."""
+        if self.beta_schedule == "linear":
+            betas = torch.linspace(self.beta_start, self.beta_end, self.steps, dtype=torch.float32)
+        else:
+            betas = scaled_linear_betas(self.beta_start, self.beta_end, self.steps)
+        return (1 - (zero_snr_betas(betas) if self.zero_snr else betas)).cumprod(0)
 
     def timesteps(self, count: int, spacing: Spacing = "trailing") -> list[int]:
         """`count` timesteps of this schedule, falling; see the function of the same name."""
@@ -141,7 +157,7 @@ class Schedule:
         signal, noise = self._levels(x_t, t)
         if not bool((signal > 0).all()):
             raise UsageError(
-                "epsilon prediction cannot start from a step without signal (zero-terminal SNR): use v prediction"
+                "no signal at this step (zero-terminal SNR), epsilon prediction divides by it: use another t"
             )
         return (x_t - noise * epsilon) / signal
 

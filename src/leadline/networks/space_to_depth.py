@@ -25,7 +25,7 @@ class SpaceToDepth(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     config_name = "config.json"
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(self, factor: int = 4) -> None:
         super().__init__()
         self.factor = factor
