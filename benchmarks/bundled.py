@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
 import platform
 import statistics
 import sys
@@ -34,14 +35,14 @@ from PIL import Image
 import leadline
 from leadline import align, metrics
 from leadline.errors import KindError, LeadlineError, UsageError
-from leadline.prediction import Kind
+from leadline.prediction import Kind, Prediction
 
-Fit = tuple[Callable[[np.ndarray], np.ndarray], str]  # done to the raw values; the space to fit in
+Fit = tuple[Callable[[np.ndarray], np.ndarray], Kind]  # done to the raw values; what they then are
 FITS: dict[str, Fit] = {
-    "in depth": (lambda raw: raw, "depth"),
-    "in disparity": (lambda raw: raw, "disparity"),
-    "inverted": (lambda raw: 1 / np.maximum(raw, 1e-6), "disparity"),
-    "negated": (np.negative, "disparity"),
+    "in depth": (lambda raw: raw, Kind.affine_depth),
+    "in disparity": (lambda raw: raw, Kind.affine_disparity),
+    "inverted": (lambda raw: 1 / np.maximum(raw, 1e-6), Kind.affine_disparity),
+    "negated": (np.negative, Kind.affine_disparity),
 }
 OWN_FIT = {Kind.affine_depth: ["in depth"], Kind.affine_disparity: ["in disparity"]}
 
@@ -125,17 +126,9 @@ def resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def aligned(raw: np.ndarray, frame: Frame, fit: str) -> np.ndarray:
     """Raw values -> metres [H,W]: least squares on the frame's valid pixels, clipped to its range."""
-    transform, space = FITS[fit]
-    depth = np.where(frame.valid, frame.depth_m, 1)
-    pred, target, valid = (
-        torch.tensor(x)[None, None]
-        for x in (transform(raw), depth if space == "depth" else 1 / depth, frame.valid)
-    )
-    scale, shift = align.fit(pred, target, valid)
-    metres = scale * pred + shift
-    if space == "disparity":
-        metres = 1 / metres.clamp(min=1 / frame.far_m)
-    return metres.clamp(frames.NEAR_M, frame.far_m)[0, 0].numpy()
+    transform, kind = FITS[fit]
+    prediction = Prediction(transform(raw), kind)
+    return align.to(prediction, frame.depth_m, frame.valid, near_m=frames.NEAR_M, far_m=frame.far_m).metres()
 
 
 def in_metres(contender: Contender, frame: Frame) -> np.ndarray:
@@ -211,6 +204,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
+    logging.getLogger("leadline").setLevel(logging.ERROR)  # a fit may well be negative; the figures say it
     torch.set_num_threads(args.threads)
     chosen = [s for s in frames.SETS if s.split == args.split]
     sets: dict[str, Sequence[Frame]] = {s.name: frames.real(args.data, s) for s in chosen}
@@ -222,7 +216,7 @@ def main() -> None:
         print(f"data: {which.name} from {frames.sources(args.data, which)} ({args.data / which.depth})")
     if args.scenes:
         sets["scenes"] = list(frames.scenes(args.scenes))
-        print(f"data: scenes rendered with the {args.scenes} seeds from {frames.SCENE_SEEDS} on")
+        print(f"data: scenes 0-{args.scenes - 1} of seed {frames.SCENE_SEED}, rendered, {frames.SCENE_SIZE}")
     for contender in contenders:
         print(f"model: {contender.name}: {contender.source}")
     result = compare(contenders, sets, [s.name for s in chosen])

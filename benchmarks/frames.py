@@ -14,12 +14,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from leadline.data.scenes import Scenes
 from leadline.errors import DataError
 
 NEAR_M = 1e-3
 EIGEN = (slice(45, 471), slice(41, 601))  # rows, columns inside NYU's white border; 640x480 frames only
-SCENE_SEEDS = 4_000_000_000  # first seed of the held-out scenes; no recipe trains on seeds this high
-SCENE_SIZE = (240, 320)
+SCENE_SEED = 400  # of the held-out scenes; recipes train on other seeds, and two seeds share no scene
+SCENE_SIZE = (240, 320)  # height, width
+SCENE_FAR_M = 80
 
 
 @dataclass(frozen=True)
@@ -92,15 +94,11 @@ def _read(root: Path, which: FrameSet, file: Path) -> Frame:
 
 
 def scenes(count: int) -> Iterator[Frame]:
-    """Rendered scenes with seeds that no training uses; sky is not valid. Depth counts to 80 m."""
-    from leadline.scenes import render
-
-    for seed in range(SCENE_SEEDS, SCENE_SEEDS + count):
-        scene = render(seed, size=SCENE_SIZE)
-        rgb = (scene.rgb.permute(1, 2, 0).clamp(0, 1) * 255).round().byte().numpy()
-        depth, valid = scene.depth[0].numpy(), scene.valid[0].numpy()
-        inside = valid & np.isfinite(depth) & (depth > NEAR_M) & (depth < 80)
-        yield Frame(f"scenes/{seed}", rgb, np.where(inside, depth, 0), inside, 80)
+    """The first `count` held-out scenes, rendered; the sky, infinitely far, does not count."""
+    for sample in Scenes(SCENE_SEED, count, SCENE_SIZE):
+        depth = sample.depth_m
+        valid = sample.valid & (depth > NEAR_M) & (depth < SCENE_FAR_M)
+        yield Frame(sample.name, sample.rgb, np.where(valid, depth, 0), valid, SCENE_FAR_M)
 
 
 def sources(root: Path, which: FrameSet) -> str:
