@@ -30,7 +30,7 @@ def test_a_number_is_short_for_a_ratio():
 
 
 @pytest.mark.parametrize(
-    "changes, words",
+    ("changes", "words"),
     [
         ({"stepz": 3}, ["stepz", "'steps'"]),
         ({"optimiser": {"lr": 1, "weigth_decay": 0}}, ["optimiser.weigth_decay", "'weight_decay'"]),

@@ -13,6 +13,7 @@ from torch import nn
 from leadline.camera import Camera
 from leadline.data.sample import Batch, Sample
 from leadline.losses import Loss
+from leadline.prediction import Kind
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Ramps:
 class Straight(nn.Module):
     """Depth by two convolutions with dropout between them; noise from the generator is added."""
 
-    kind = "affine_depth"
+    kind = Kind.affine_depth
 
     def __init__(self, dropout: float = 0.1, poison: int = 0) -> None:
         super().__init__()

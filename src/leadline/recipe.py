@@ -153,7 +153,7 @@ class Recipe(Part):
     """What to train, on what, how, and how often to look. Field by field in docs/train.md."""
 
     method: str = Field(description="a name of leadline.methods.METHODS")
-    model: dict[str, Any] = Field({}, description="the method's Config: network, target, loss")
+    model: dict[str, Any] = Field({}, description="the method's Config, or what differs from start's")
     start: str | None = Field(
         None, description="a model's name or folder to go on from; none: random weights"
     )
@@ -185,10 +185,6 @@ class Recipe(Part):
     def _consistent(self) -> Self:
         if (self.steps is None) == (not self.stages):
             raise ValueError("give either steps or stages")
-        if self.model and self.start:
-            raise ValueError(
-                "give either model (random weights) or start (a trained model with its own settings)"
-            )
         return self
 
     @property
@@ -210,9 +206,9 @@ def load(source: Path | str, overrides: Iterable[str] = ()) -> Recipe:
     >>> text = "{method: e2e-ft, data: {scenes: 1}, optimiser: {lr: 1e-3}, steps: 5}"
     >>> load(text, ["optimiser.lr=3e-5"]).optimiser.lr
     3e-05
-    >>> load(text, ["optimiser.rate=3e-5"])
+    >>> load(text, ["optimiser.weigth_decay=0"])
     Traceback (most recent call last):
-    leadline.errors.DocumentError: recipe: optimiser.rate: unknown key, known are betas, eps, groups, lr, name, weight_decay
+    leadline.errors.DocumentError: recipe: optimiser.weigth_decay: unknown key, did you mean 'weight_decay'?
     """
     data = documents.override(documents.parse(source), overrides)
     name = str(source) if isinstance(source, Path) else "recipe"

@@ -174,3 +174,10 @@ class Stages:
     def __getitem__(self, step: int) -> list[Sample]:
         mix, local = self.find(step)
         return mix[local]
+
+    def describe(self, step: int) -> str:
+        """What a step's batch holds, in words: for the message that it takes long."""
+        mix, local = self.find(step)
+        draw = mix.draw(local)
+        numbers = ", ".join(str(item) for item in draw.items[:4])
+        return f"batch {step}: {mix.sources[draw.source].name}, pictures {numbers} ..."

@@ -1,8 +1,67 @@
-"""Training: `train(recipe, run)` runs a recipe in a folder that holds everything about it, and resumes
-there.
-"""
+"""Training: `train(recipe, run)` runs a recipe in a folder that holds all about it, and resumes there."""
 
-from leadline.train.loop import Outcome as Outcome
-from leadline.train.loop import train as train
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from leadline.errors import DeviceError
+from leadline.recipe import Recipe
+from leadline.train import build
+from leadline.train.display import Display, Silent
+from leadline.train.loop import Outcome, Trainer
+from leadline.train.run import Heartbeat, Stop, locked
 
 __all__ = ["Outcome", "train"]
+
+
+def train(
+    recipe: Recipe,
+    run: Path | str,
+    *,
+    resume: bool = True,
+    method: Any | None = None,
+    display: Display | None = None,
+) -> Outcome:
+    """Train a recipe in the folder `run`, going on from its newest checkpoint if it has one.
+
+    `method` replaces the network that the recipe describes. `display` is told what happens (none: silence).
+    SIGTERM and Ctrl-C finish the step, save, and return an Outcome that is not finished. With `workers` in
+    the recipe, a script that calls this needs the usual `if __name__ == "__main__":`.
+
+    Raises a LeadlineError, one line, before the first step if the recipe, its data or the device cannot work.
+    """
+    display, run = display or Silent(), Path(run)
+    with (
+        _settings(recipe) as accelerator,
+        locked(run, accelerator.is_main_process),
+        Heartbeat(run / "heartbeat.json", display.say) as heartbeat,
+        Stop().listening() as stop,
+        closing(display),
+    ):
+        trainer = Trainer(recipe, run, accelerator, method or build.method(recipe), display, heartbeat)
+        trainer.begin(resume)
+        return trainer.fit(stop)
+
+
+@contextmanager
+def _settings(recipe: Recipe) -> Iterator[Accelerator]:
+    """The accelerator of this recipe; accelerate's and torch's process-wide settings are put back
+    afterwards.
+    """
+    if recipe.device == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("device: found no CUDA device, the recipe wants one: set device=auto or device=cpu")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(recipe.threads or threads)
+    precision = "bf16" if recipe.precision == "bfloat16" else "no"
+    try:
+        yield Accelerator(cpu=recipe.device == "cpu", mixed_precision=precision)
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        torch.set_num_threads(threads)

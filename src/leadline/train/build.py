@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from typing import cast
 
 from torch import nn
 
-from leadline import documents
-from leadline.errors import UsageError, nearest
+from leadline import documents, methods, weights
 from leadline.recipe import Recipe
 
 
 def method(recipe: Recipe) -> nn.Module:
     """The network of a recipe; the same seed gives the same random weights.
 
-    A method's module has a `Config` beside its class; `model` in the recipe is that. UsageError for an
-    unknown method, DocumentError for an unknown key under `model`.
+    `model` is the method's Config; beside a `start` it holds what shall differ from that model's own.
+    UsageError for an unknown method, DocumentError for an unknown key, WeightsError if the start is not
+    there.
     """
-    from leadline.methods import METHODS
-
-    if recipe.method not in METHODS:
-        close = nearest(recipe.method, METHODS)
-        hint = f"did you mean {close!r}?" if close else f"known are {', '.join(METHODS)}"
-        raise UsageError(f"method {recipe.method!r} is unknown: {hint}")
-    path, _, name = METHODS[recipe.method].partition(":")
-    module = importlib.import_module(path)
-    factory: Any = getattr(module, name)
-    made: nn.Module
+    kind, config = methods.get(recipe.method)
     if recipe.start:
-        from leadline import weights
-
-        made = factory.load(weights.find(recipe.start))
+        made = kind.load(weights.find(recipe.start), **recipe.model)
     else:
-        made = factory.random(documents.validate(recipe.model, module.Config, "recipe: model"), recipe.seed)
-    return made
+        made = kind.random(documents.validate(recipe.model, config, "recipe: model"), recipe.seed)
+    return cast(nn.Module, made)

@@ -31,8 +31,6 @@ def save(folder: Path, step: int, state: dict[str, Any], facts: dict[str, Any]) 
     with open(temporary / FACTS, "w", encoding="utf-8") as text:
         json.dump(facts, text, indent=1)
         _sync(text.fileno())
-    if target.exists():  # the same step again, after a run with another recipe
-        shutil.rmtree(target)
     temporary.rename(target)
     directory = os.open(folder, os.O_RDONLY)
     os.fsync(directory)
@@ -72,5 +70,7 @@ def prune(folder: Path, keep: int, best: int | None) -> None:
     """Delete all but the newest `keep` checkpoints and the best, and what a killed process left behind."""
     old = [step for step in steps(folder)[:-keep] if step != best]
     left = [p for p in folder.iterdir() if p.name.startswith(".")]
-    for path in [*(folder / f"{step:08d}" for step in old), *left]:
+    for step in old:  # half deleted, it must not look complete
+        left.append((folder / f"{step:08d}").rename(folder / f".{step:08d}.old"))
+    for path in left:
         shutil.rmtree(path, ignore_errors=True)

@@ -79,10 +79,9 @@ class Live:
         """`loss 0.6612  lr 9.1e-04  13.2 pictures/s  data 12 %  1:02:03 left`."""
         per_step = (time.monotonic() - self.began) / max(1, step - self.first)
         wait = facts["wait"] / max(facts["seconds"], 1e-9)
-        lr = f"  lr {facts['lr']:.1e}" if "lr" in facts else ""
         left = clock(per_step * (self.total - step))
         return (
-            f"loss {facts['loss']:.4f}{lr}  {facts['images_per_second']:.1f} pictures/s  "
+            f"loss {facts['loss']:.4f}  lr {facts['lr']:.1e}  {facts['rate']:.1f} pictures/s  "
             f"waiting for data {wait:.0%}  {left} left"
         )
 

@@ -1,14 +1,12 @@
 """The training loop: batch, loss, step, average; now and then a line, a checkpoint, a validation, a picture.
 
-Interrupted equals uninterrupted: what a step does follows from the checkpoint before it and from (seed,
-step) alone.
+Interrupted equals uninterrupted: a step follows from the checkpoint before it and from (seed, step) alone.
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -17,25 +15,22 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from leadline import documents
 from leadline.data.sample import Batch, Sample, collate
-from leadline.errors import DeviceError, TrainError
+from leadline.errors import TrainError
 from leadline.recipe import Recipe
-from leadline.train import build, checkpoint, feed, optimise, preflight, randomness
-from leadline.train.display import Display, Silent
-from leadline.train.run import Log, Stop, environment, locked, write
+from leadline.train import checkpoint, feed, optimise, pictures, preflight, randomness, validate
+from leadline.train.display import Display
+from leadline.train.run import Heartbeat, Log, Stop, environment, write
 
-logger = logging.getLogger(__name__)
+PICTURES = 6  # rows of a sample sheet
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended: the steps done, whether these are all, and the folder of the finished model, if
-    so.
-    """
+    """How a training ended: steps done, whether these are all, one line for people, the finished model."""
 
     step: int
     finished: bool
@@ -46,73 +41,37 @@ class Outcome:
 class Objective(nn.Module):
     """A method's loss as a module's forward, which is what accelerate can cast and distribute."""
 
-    def __init__(self, method: nn.Module) -> None:
+    def __init__(self, method: Any) -> None:
         super().__init__()
         self.method = method
 
     def forward(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = self.method.loss(batch, generator)  # type: ignore[operator]
+        loss = self.method.loss(batch, generator)
         return loss.total, loss.parts
-
-
-def train(
-    recipe: Recipe,
-    run: Path,
-    *,
-    resume: bool = True,
-    method: nn.Module | None = None,
-    display: Display | None = None,
-) -> Outcome:
-    """Train a recipe in the folder `run`, going on from its newest checkpoint if it has one.
-
-    `method` replaces the network that the recipe describes. `display` is told what happens (none: silence).
-    SIGTERM and Ctrl-C finish the step, save, and return an Outcome that is not finished. With `workers` in
-    the recipe, a script that calls this needs the usual `if __name__ == "__main__":`.
-
-    Raises a LeadlineError, one line, before the first step if the recipe, its data or the device cannot work.
-    """
-    display = display or Silent()
-    with locked(run), _settings(recipe) as accelerator, Stop().listening() as stop:
-        trainer = Trainer(recipe, run, accelerator, method or build.method(recipe), display)
-        trainer.begin(resume)
-        try:
-            return trainer.fit(stop)
-        finally:
-            display.close()
-
-
-@contextmanager
-def _settings(recipe: Recipe) -> Iterator[Accelerator]:
-    """The accelerator of this recipe; accelerate's and torch's process-wide settings are put back
-    afterwards.
-    """
-    if recipe.device == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("device: found no CUDA device, the recipe wants one: set device=auto or device=cpu")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(recipe.threads or threads)
-    precision = "bf16" if recipe.precision == "bfloat16" else "no"
-    try:
-        yield Accelerator(cpu=recipe.device == "cpu", mixed_precision=precision)
-    finally:
-        AcceleratorState._reset_state(reset_partial_state=True)
-        torch.set_num_threads(threads)
 
 
 class Trainer:
     """One training: its network, optimiser, average and place in the recipe."""
 
     def __init__(
-        self, recipe: Recipe, run: Path, accelerator: Accelerator, method: nn.Module, display: Display
+        self,
+        recipe: Recipe,
+        run: Path,
+        accelerator: Accelerator,
+        method: Any,
+        display: Display,
+        heartbeat: Heartbeat,
     ) -> None:
-        self.recipe, self.run, self.accelerator, self.display = recipe, run, accelerator, display
+        self.recipe, self.run, self.accelerator, self.method = recipe, run, accelerator, method
+        self.display, self.heartbeat = display, heartbeat
         if recipe.channels_last:
-            method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.method = method
-        self.average = optimise.Average(method, recipe.ema)
-        self.objective, self.optimiser = accelerator.prepare(
-            Objective(method), optimise.adamw(method, recipe.optimiser)
-        )
+            method.to(memory_format=torch.channels_last)
         self.parameters = [p for p in method.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise TrainError("the network has no trainable weights: is everything frozen?")
+        optimiser = optimise.adamw(method, recipe.optimiser)
+        self.objective, self.optimiser = accelerator.prepare(Objective(method), optimiser)
+        self.average = optimise.Average(method, recipe.ema)
         self.log = Log(run / "log.jsonl")
         self.checkpoints = run / "checkpoints"
         self.step = 0
@@ -125,20 +84,23 @@ class Trainer:
     def begin(self, resume: bool) -> None:
         """Open the data, restore or check everything, and say so; nothing is trained yet."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        self.batches = feed.stages(self.recipe, feed.open_all(self.recipe), rank, world)
-        self.held_out = {n: feed.validation(n, entry) for n, entry in self.recipe.validation.items()}
         done = checkpoint.steps(self.checkpoints)
         if done and not resume:
             raise TrainError(
                 f"{self.run} holds a training at step {done[-1]}: resume it or choose another folder"
             )
+        self._phase("opening the data")
+        self.batches = feed.stages(self.recipe, feed.open_all(self.recipe), rank, world)
+        self.held_out = {n: feed.validation(n, entry) for n, entry in self.recipe.validation.items()}
         if done:
             self._restore(done[-1])
+        else:
+            first = preflight.check_data(self.batches)
+            self._check_gradient(first)
         self._record(resumed=bool(done))
-        preflight.check_data(self.batches, feed.accumulation(self.recipe, self.step)[0])
         if not done:
-            self._check_gradient()
             self._validate()
+            self._draw()
 
     def _record(self, resumed: bool) -> None:
         if not self.accelerator.is_main_process:
@@ -154,11 +116,11 @@ class Trainer:
             f"{self.accelerator.device}, {self.recipe.precision}, {self.recipe.total_steps} steps"
         )
 
-    def _check_gradient(self) -> None:
-        batch = self._to_device(self.batches[0])
+    def _check_gradient(self, samples: Sequence[Sample]) -> None:
+        """One backward pass that changes nothing."""
         with self._randomness(randomness.CHECK, 0):
-            total, _ = self.objective(batch, randomness.generator(self.recipe.seed, randomness.CHECK))
-        if torch.isfinite(total):
+            total, _ = self.objective(self._to_device(samples), self._generator(randomness.CHECK, 0))
+        if torch.isfinite(total):  # otherwise the steps themselves will tell, with the samples' names
             self.accelerator.backward(total)
             for line in preflight.check_gradient(self.method):
                 self.display.say(line)
@@ -174,9 +136,11 @@ class Trainer:
         with closing(feed.stream(self.batches, first, self.recipe.workers)) as stream:
             while self.step < self.recipe.total_steps:
                 started = time.monotonic()
-                count = feed.accumulation(self.recipe, self.step)[1]
+                first, count = feed.accumulation(self.recipe, self.step)
+                self.heartbeat.now(self.step, f"waiting for {self.batches.describe(first)}")
                 batches = list(islice(stream, count))
                 waited = time.monotonic() - started
+                self.heartbeat.now(self.step, "computing a step")
                 self._step(batches)
                 self._note(seconds=time.monotonic() - started, wait=waited, images=sum(map(len, batches)))
                 self._now_and_then()
@@ -207,7 +171,8 @@ class Trainer:
     def _count_bad(self, batches: list[list[Sample]]) -> None:
         self.bad_in_row += 1
         names = [sample.name for samples in batches for sample in samples]
-        self.log.write("skipped", self.step + 1, names=names)
+        if self.accelerator.is_main_process:
+            self.log.write("skipped", self.step + 1, names=names)
         self.display.say(
             f"step {self.step + 1}: gradient is not finite, skipped ({', '.join(names[:3])} ...)"
         )
@@ -217,7 +182,7 @@ class Trainer:
                 "lower the learning rate, or look at the samples named in log.jsonl"
             )
 
-    def _to_device(self, samples: list[Sample]) -> Batch:
+    def _to_device(self, samples: Sequence[Sample]) -> Batch:
         return collate(samples).to(self.accelerator.device, channels_last=self.recipe.channels_last)
 
     def _key(self, purpose: int, number: int) -> tuple[int, ...]:
@@ -261,52 +226,58 @@ class Trainer:
 
     def _means(self) -> dict[str, float]:
         means = {name: total / count for name, (total, count) in self.window.items()}
-        seconds, images = self.window["seconds"][0], self.window["images"][0]
-        return means | {"images_per_second": images * self.accelerator.num_processes / seconds}
+        pictures_per_second = means["images"] * self.accelerator.num_processes / means["seconds"]
+        return means | {"lr": optimise.lr_at(self.step - 1, self.recipe), "rate": pictures_per_second}
 
     def _log(self) -> None:
-        facts = self._means() | {"lr": optimise.lr_at(self.step - 1, self.recipe)}
-        self.window = {}
+        facts, self.window = self._means(), {}
         if self.accelerator.is_main_process:
             self.log.write("train", self.step, **facts)
             self.display.log(self.step, facts)
 
     def _validate(self) -> None:
-        """Mean loss on the held-out pictures, averaged weights, the same random numbers every time."""
-        if not self.held_out:
+        """Every held-out set, on the main process; the mean of their losses decides on the best step."""
+        if not self.held_out or not self.accelerator.is_main_process:
             return
-        self.display.phase("validating")
-        means = {}
+        self._phase("validating")
+        losses = []
         with self._evaluating():
             for name, batches in self.held_out.items():
-                values = [self._held_out_loss(number, samples) for number, samples in enumerate(batches)]
-                means[name] = sum(v * len(b) for v, b in zip(values, batches, strict=True)) / sum(
-                    map(len, batches)
-                )
-        value = sum(means.values()) / len(means)
+                figures = validate.measure(self.method, batches, self._to_device, self.recipe.seed)
+                losses.append(figures["loss"])
+                self.log.write("validation", self.step, set=name, **figures)
+                words = ", ".join(f"{key} {value:.4f}" for key, value in figures.items())
+                self.display.say(f"step {self.step}: validation {name}: {words}")
+        value = sum(losses) / len(losses)
         if not self.best or value < self.best["value"]:
             self.best = {"step": self.step, "value": value}
-        if self.accelerator.is_main_process:
-            self.log.write("validation", self.step, **means)
-            self.display.say(
-                f"step {self.step}: validation " + ", ".join(f"{n} {v:.4f}" for n, v in means.items())
-            )
 
-    def _held_out_loss(self, number: int, samples: list[Sample]) -> float:
-        key = (self.recipe.seed, number, randomness.VALIDATE)
-        with randomness.seeded(*key):
-            total, _ = self.objective(self._to_device(samples), randomness.generator(*key))
-        return float(total)
+    def _draw(self) -> None:
+        """curves.png, and samples/<step>.png from the first held-out set (none: the first training batch)."""
+        if not self.recipe.every.sample or not self.accelerator.is_main_process:
+            return
+        self._phase("drawing")
+        held_out = next(iter(self.held_out.values()), [])
+        samples = (held_out[0] if held_out else self.batches[0])[:PICTURES]
+        generators = [
+            randomness.generator(self.recipe.seed, i, randomness.VALIDATE) for i in range(len(samples))
+        ]
+        with self._evaluating():
+            outputs = self.method(self._to_device(samples).rgb, generators=generators)
+        pictures.samples(samples, outputs, self.method.kind, self.run / "samples" / f"{self.step:08d}.png")
+        pictures.curves(self.log.read(), self.run / "curves.png")
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
+        """Evaluation mode, no gradients, averaged weights, the recipe's precision."""
         self.objective.eval()
-        with torch.no_grad(), self.average.applied():
+        with torch.no_grad(), self.average.applied(), self.accelerator.autocast():
             yield
         self.objective.train()
 
-    def _draw(self) -> None:
-        """samples/<step>.png and curves.png."""
+    def _phase(self, name: str) -> None:
+        self.heartbeat.now(self.step, name)
+        self.display.phase(name)
 
     # ---- save, restore, leave ----------------------------------------------------------------------------
 
@@ -316,10 +287,9 @@ class Trainer:
         return {name: x for name, x in self.method.state_dict().items() if name not in frozen}
 
     def _save(self) -> None:
-        self.accelerator.wait_for_everyone()
-        if not self.accelerator.is_main_process or self.step in checkpoint.steps(self.checkpoints)[-1:]:
+        if not self.accelerator.is_main_process or self.step in checkpoint.steps(self.checkpoints):
             return
-        self.display.phase("saving")
+        self._phase("saving")
         state = {
             "step": self.step,
             "weights": self._trained(),
@@ -333,14 +303,13 @@ class Trainer:
         checkpoint.prune(self.checkpoints, self.recipe.keep, self.best.get("step"))
 
     def _restore(self, step: int) -> None:
-        state = checkpoint.load(self.checkpoints, step)
         if step > self.recipe.total_steps:
             raise TrainError(
                 f"{self.run} is at step {step}, the recipe ends at {self.recipe.total_steps}: raise its steps"
             )
-        wanted = self._trained()
-        preflight.check_same_network(wanted, state["weights"], self.run)
-        self.method.load_state_dict(state["weights"], strict=False)
+        state = checkpoint.load(self.checkpoints, step)
+        preflight.check_same_network(self._trained(), state["weights"], self.run)
+        self.method.load_state_dict(state["weights"], strict=False)  # the frozen parts are there already
         self.average.load(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.bad_in_row = state["step"], state["bad_in_row"]
@@ -355,9 +324,11 @@ class Trainer:
 
     def _finish(self) -> Outcome:
         self._save()
+        self._phase("saving the model")
         model = self.run / "model"
         self.objective.eval()
-        with torch.no_grad(), self.average.applied():
-            if self.accelerator.is_main_process:
-                self.method.save(model)  # type: ignore[operator]
+        if self.accelerator.is_main_process:
+            with torch.no_grad(), self.average.applied():
+                self.method.save(model)
+        self.accelerator.wait_for_everyone()
         return Outcome(self.step, True, f"trained {self.step} steps, the model is in {model}", model)

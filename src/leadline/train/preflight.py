@@ -10,48 +10,56 @@ import torch
 from torch import Tensor, nn
 
 from leadline.data.mix import Stages, fetch
-from leadline.data.sample import Sample
+from leadline.data.sample import Array, Sample
 from leadline.errors import DataError, TrainError
 
 PLAUSIBLE_M = (0.02, 500.0)  # median depth of a picture; millimetres read as metres give thousands
 
 
-def check_data(batches: Stages, number: int) -> None:
-    """One sample of every data set and the batch `number`, looked at closely. DataError names the sample."""
-    mix, _ = batches.find(number)
+def check_data(batches: Stages) -> list[Sample]:
+    """The first batch, after one sample of every data set was looked at closely. DataError names the
+    sample.
+    """
+    mix, _ = batches.find(0)
     for source in mix.sources:
         check_sample(fetch(source.data, 0, source.sizes[0] if source.sizes else None), source.name)
-    samples = batches[number]
+    samples = batches[0]
     if not any(sample.valid.any() for sample in samples):
         names = ", ".join(sample.name for sample in samples[:3])
         raise DataError(
             f"the first batch ({names} ...) has no valid pixel: is the depth's unit or mask right?"
         )
+    return samples
 
 
 def check_sample(sample: Sample, source: str) -> None:
-    """Values that a correct reader does not produce: wrong units, empty masks, normals that are not unit
+    """Values that a correct reader never gives: wrong units, an empty mask, normals that are no unit
     vectors.
     """
     where = f"data set {source}, sample {sample.name}"
     if not sample.valid.any():
         raise DataError(f"{where}: no pixel is valid: is the depth's unit or mask right?")
     if sample.depth_m is not None:
-        depth = sample.depth_m[sample.valid]
-        if not (np.isfinite(depth).all() and (depth > 0).all()):
-            raise DataError(f"{where}: valid depths must be finite and above 0: correct `valid`")
-        median = float(np.median(depth))
-        if not PLAUSIBLE_M[0] <= median <= PLAUSIBLE_M[1]:
-            raise DataError(
-                f"{where}: median depth is {median:.4g} m, wanted {PLAUSIBLE_M[0]} to {PLAUSIBLE_M[1]:.0f}: "
-                "are these millimetres or centimetres?"
-            )
+        _check_depth(sample.depth_m[sample.valid], where)
     if sample.normals is not None:
         length = np.linalg.norm(sample.normals[sample.valid], axis=-1)
-        if not (np.abs(length - 1) < 0.02).all():
+        if not ((np.abs(length - 1) < 0.02) | (length == 0)).all():
+            found = f"{length.min():.3f} to {length.max():.3f}"
             raise DataError(
-                f"{where}: normals have lengths {length.min():.3f} to {length.max():.3f}, wanted 1"
+                f"{where}: normals have lengths {found}, wanted 1, or 0 where there is none (sky)"
             )
+
+
+def _check_depth(depth: Array, where: str) -> None:
+    if not (depth > 0).all():  # false for nan too
+        raise DataError(f"{where}: valid depths must be above 0 (inf: sky): correct `valid`")
+    solid = depth[np.isfinite(depth)]
+    median, (low, high) = float(np.median(solid)) if solid.size else PLAUSIBLE_M[1], PLAUSIBLE_M
+    if not low <= median <= high:
+        raise DataError(
+            f"{where}: median depth is {median:.4g} m, wanted {low} to {high:.0f}: "
+            "are these millimetres or centimetres?"
+        )
 
 
 def check_gradient(module: nn.Module) -> list[str]:

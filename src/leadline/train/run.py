@@ -13,14 +13,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from leadline.errors import TrainError
+from leadline.save import atomic
 
 PACKAGES = ("leadline", "torch", "numpy", "diffusers", "accelerate", "transformers", "safetensors", "pillow")
 
@@ -64,13 +65,9 @@ def _finite(value: Any) -> Any:
 
 
 def write(path: Path, text: str) -> None:
-    """Replace a text file: written beside it, synced, renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    """Replace a text file as a whole."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def environment() -> dict[str, Any]:
@@ -93,17 +90,18 @@ def environment() -> dict[str, Any]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Only one process trains in a folder. TrainError if another does; a dead one's lock is gone."""
+def locked(folder: Path, main: bool = True) -> Iterator[None]:
+    """Only one training (its main process) works in a folder. TrainError if another does; dead ones do not
+    count.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as file:
-        _lock(file, folder)
+        if main and sys.platform != "win32":  # no flock there: the run is unguarded
+            _lock(file, folder)
         yield
 
 
 def _lock(file: IO[str], folder: Path) -> None:
-    if sys.platform == "win32":  # no flock there: the run is unguarded
-        return
     import fcntl
 
     try:
@@ -114,8 +112,47 @@ def _lock(file: IO[str], folder: Path) -> None:
         ) from None
 
 
+class Heartbeat:
+    """heartbeat.json tells from outside that a training lives, and `say` is called when one thing takes
+    long.
+    """
+
+    def __init__(
+        self, path: Path, say: Callable[[str], None], every: float = 10, patience: float = 120
+    ) -> None:
+        self.path, self.say, self.every, self.patience = path, say, every, patience
+        self.step, self.phase, self.since, self.warned = 0, "starting", time.monotonic(), 0.0
+        self.ended = threading.Event()
+
+    def now(self, step: int, phase: str) -> None:
+        """What the training is busy with."""
+        self.step, self.phase, self.since, self.warned = step, phase, time.monotonic(), 0.0
+
+    def beat(self) -> None:
+        """Write the file; warn after `patience` seconds in one phase, then after twice as long, and so on."""
+        seconds = time.monotonic() - self.since
+        facts = {"time": time.time(), "pid": os.getpid(), "step": self.step, "phase": self.phase}
+        write(self.path, json.dumps(facts | {"seconds_in_phase": round(seconds, 1)}))
+        if seconds > max(self.patience, 2 * self.warned):
+            self.warned = seconds
+            self.say(f"step {self.step}: {self.phase} for {seconds:.0f} s now")
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self.ended.wait(self.every):
+            self.beat()
+
+
 class Stop:
-    """SIGTERM and the first SIGINT become a wish to stop, which the loop grants; a second SIGINT interrupts."""
+    """SIGTERM and the first SIGINT become a wish to stop, which the loop grants. A second interrupts."""
 
     def __init__(self) -> None:
         self.signal: str | None = None
