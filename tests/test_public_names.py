@@ -68,9 +68,9 @@ def test_names_can_be_listed():
     "statement", ["import leadline", "import leadline; leadline.Camera", "import leadline.cli"]
 )
 def test_torch_is_not_loaded_before_it_is_needed(statement):
-    code = f"{statement}; import sys; print([m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules])"
+    code = f"{statement}; import sys; print({{'torch', 'diffusers', 'transformers'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "set()"
 
 
 if __name__ == "__main__":
