@@ -246,7 +246,7 @@ def _grouped(names: Iterable[str], most: int = 4) -> str:
     >>> _grouped(["a.b.weight", "a.b.bias", "c.weight"])
     'a.b.weight, a.b.bias, c.weight'
     >>> _grouped([f"up.{i}.conv.{j}" for i in (0, 1) for j in range(3)])
-    'up.0.* (3), up.1.* (3)'
+    'up.0.conv.* (3), up.1.conv.* (3)'
     """
     names = list(names)
     if len(names) <= most:
