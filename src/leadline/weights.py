@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import Any
 
 import diffusers
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -145,15 +145,12 @@ def load_state(file: Path) -> State:
     Raises WeightsError if the file is damaged, holds more than tensors, or has values that are not finite.
     """
     try:
-        if file.suffix == ".safetensors":
-            state = load_file(file)
-        else:
-            state = torch.load(file, map_location="cpu", weights_only=True)
+        state = load_file(file) if file.suffix == ".safetensors" else _load_pickled(file)
     except FileNotFoundError:
         raise WeightsError(f"{file}: no such file") from None
     except pickle.UnpicklingError:
         raise WeightsError(f"{file}: holds more than tensors and is not read: ask for safetensors") from None
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # a stranger's bytes can fail in any way there is
         raise WeightsError(f"{file}: damaged or no weights file ({error}): fetch it again") from None
     if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
         raise WeightsError(f"{file}: holds {type(state).__name__}, named tensors are needed")
@@ -161,6 +158,12 @@ def load_state(file: Path) -> State:
     if broken:
         raise WeightsError(f"{file}: {_grouped(broken)} not finite, the file may be damaged: fetch it again")
     return state
+
+
+def _load_pickled(file: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about odd pickles: they are refused, or hold tensors only
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def save_state(state: Mapping[str, Tensor], file: Path, *, fp16: bool = False) -> None:

@@ -1,0 +1,70 @@
+"""Cards: every model says what it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from leadline import cards
+from leadline.cards import Card
+from leadline.errors import DocumentError, WeightsError
+from leadline.methods import METHODS, get
+from leadline.prediction import Kind
+
+PUBLISHED = [name for name in cards.names() if not cards.is_bundled(name)]
+
+
+@pytest.mark.parametrize("name", cards.names())
+def test_every_card_is_complete(name):
+    card = cards.get(name)
+    assert card.name == name
+    assert card.method in METHODS
+    for fact in ("licence", "training_data", "summary"):
+        assert getattr(card, fact) not in ("", "unknown"), fact
+    assert (card.frame is not None) == (card.kind == Kind.normals)
+
+
+@pytest.mark.parametrize("name", cards.names())
+def test_every_cards_config_is_one_its_method_takes(name):
+    card = cards.get(name)
+    _, config = get(card.method)
+    config.model_validate({"size": card.size_rule, **card.config})
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_models_are_found_by_their_hub_id(name):
+    card = cards.get(name)
+    assert card.hub is not None
+    assert cards.get(card.hub.id) == card
+    assert "terms of use" in card.terms  # all of them derive from Stable Diffusion 2
+
+
+def test_the_published_normals_look_left():
+    assert cards.get("marigold-e2e-ft-normals").frame == "e2e_ft"
+
+
+def test_a_card_survives_its_file(tmp_path):
+    card = Card(name="a", method="e2e-ft", kind=Kind.affine_disparity, limits="two\nlines: yes", parameters=5)
+    cards.write(card, tmp_path / "card.yaml")
+    assert cards.read(tmp_path / "card.yaml") == card
+
+
+def test_bundled_models_are_listed_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(cards, "BUNDLED", tmp_path)
+    (tmp_path / "toy").mkdir()
+    cards.write(
+        Card(name="toy", method="e2e-ft", kind=Kind.normals, frame="opencv"), tmp_path / "toy" / "card.yaml"
+    )
+    assert cards.names()[0] == "toy"
+    assert cards.is_bundled("toy")
+    assert not cards.is_bundled("marigold-e2e-ft-depth")
+
+
+def test_unknown_models_are_an_error_that_names_the_nearest():
+    with pytest.raises(WeightsError, match="did you mean 'marigold-e2e-ft-normals'"):
+        cards.get("marigold-e2e-ft-normal")
+
+
+def test_unknown_keys_are_refused(tmp_path):
+    (tmp_path / "card.yaml").write_text("{name: a, method: e2e-ft, kind: normals, license: MIT}")
+    with pytest.raises(DocumentError, match="did you mean 'licence'"):
+        cards.read(tmp_path / "card.yaml")
