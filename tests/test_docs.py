@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,14 @@ def test_a_page_starts_with_something_to_paste(page):
     assert first
     assert first[1] in ("bash", "python", "shell")
     assert page.read_text(encoding="utf-8")[: first.start()].count("\n") < 20
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=name)
+def test_example_scripts_run(script, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    runpy.run_path(str(script), run_name="__main__")
+    assert capsys.readouterr().out
 
 
 def test_the_readme_is_short():
