@@ -1,4 +1,4 @@
-"""How good is the model on a world whose depth is known exactly? python examples/check_on_a_scene.py [SEED]"""
+"""How good is the model on a world whose depth is known exactly? check_on_a_scene.py [SEED]"""
 
 import sys
 
