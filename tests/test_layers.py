@@ -16,6 +16,7 @@ LAYERS = [
         "image",
         "pixels",
         "sizes",
+        "devices",
         "coding",
         "align",
         "ensemble",

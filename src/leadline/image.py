@@ -15,7 +15,7 @@ import re
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Literal
@@ -94,6 +94,17 @@ def read(
             f"{picture.width}x{picture.height}; give the camera of the upright image, or use camera.resized()"
         )
     return replace(picture, camera=camera, camera_source="given")
+
+
+def is_one(source: Any) -> bool:
+    """Whether `read` would take this for one image, and not for a list or stream of them.
+
+    >>> is_one("photo.jpg"), is_one(np.zeros((2, 3))), is_one(["photo.jpg"])
+    (True, True, False)
+    """
+    known = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray, Picture, Mapping)
+    is_file_or_tensor = hasattr(source, "read") or hasattr(source, "detach")
+    return isinstance(source, known) or is_file_or_tensor or not isinstance(source, Iterable)
 
 
 def sniff(head: bytes) -> str | None:

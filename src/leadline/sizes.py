@@ -112,15 +112,23 @@ def prepare(rgb: np.ndarray, rule: SizeRule) -> Prepared:
     return Prepared(x, size["H"], size["W"], (h, w), rule)
 
 
-def restore(x: Tensor, prepared: Prepared) -> Tensor:
-    """A network's output [1,C,h,w] -> [1,C,H,W] at the picture's size, the padding cut off first.
+def unpad(x: Tensor, prepared: Prepared) -> Tensor:
+    """A network's output [1,C,h,w] without the rows and columns that belong to padding.
 
-    Without padding the output may be smaller than the input was (autoencoders drop rows): it is stretched.
+    Raises ShapeError if there was padding and the output has another size than the input.
     """
-    if prepared.rule.pad != "none":
-        h, w = prepared.tensor.shape[2:]
-        check_shape(x, "1 C h w", "network output", h=h, w=w)
-        x = x[..., : prepared.processed[0], : prepared.processed[1]]
+    if prepared.rule.pad == "none":
+        return x
+    h, w = prepared.tensor.shape[2:]
+    check_shape(x, "1 C h w", "network output", h=h, w=w)
+    return x[..., : prepared.processed[0], : prepared.processed[1]]
+
+
+def restore(x: Tensor, prepared: Prepared) -> Tensor:
+    """A map without padding, [1,C,h,w] -> [1,C,H,W] at the picture's size.
+
+    It may be smaller than the input was (autoencoders drop rows that are too few): it is stretched.
+    """
     return _resize(x, prepared.height, prepared.width, prepared.rule.filter, prepared.rule.antialias_out)
 
 

@@ -1,0 +1,68 @@
+"""Which device and precision to compute with: named by the user, or chosen and said why."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from leadline.errors import DeviceError, UsageError, nearest
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def available() -> list[str]:
+    """Names of the devices of this machine, the processor first."""
+    names = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return names + (["mps"] if torch.backends.mps.is_available() else [])
+
+
+def choose(wanted: str | torch.device = "auto") -> tuple[torch.device, str]:
+    """The device, and in words why this one. "auto" takes a GPU if there is one.
+
+    Raises DeviceError if the device is not on this machine: it is never replaced by another.
+
+    >>> choose("cpu")
+    (device(type='cpu'), 'as asked')
+    """
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda"), f"auto: {torch.cuda.get_device_name()}"
+        found = torch.device("mps" if "mps" in available() else "cpu")
+        return found, "auto: Apple GPU" if found.type == "mps" else "auto: no GPU found"
+    try:
+        device = torch.device(wanted)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch raises all three
+        reason = str(error).partition("\n")[0][:100]
+        raise DeviceError(
+            f"device {str(wanted)!r} is not on this machine ({reason}): use auto, {', '.join(available())}"
+        ) from error
+    return device, "as asked"
+
+
+def choose_dtype(wanted: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """The precision by its name; "auto" is float32, with which results are proven.
+
+    Raises UsageError for an unknown name, DeviceError if the device does not compute in it.
+
+    >>> choose_dtype("auto", torch.device("cpu"))
+    torch.float32
+    """
+    name = str(wanted).removeprefix("torch.")
+    if name == "auto":
+        return torch.float32
+    if name not in DTYPES:
+        hint = nearest(name, DTYPES)
+        known = f"did you mean {hint!r}?" if hint else f"known are auto, {', '.join(DTYPES)}"
+        raise UsageError(f"dtype {name!r} is unknown: {known}")
+    try:
+        one = torch.ones(1, 1, 1, 1, device=device, dtype=DTYPES[name])
+        F.conv2d(one, one)
+    except RuntimeError as error:
+        raise DeviceError(f"{device} does not compute in {name}: use float32") from error
+    return DTYPES[name]
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device (or the processor's memory) was full."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
