@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 
@@ -88,6 +89,15 @@ def test_building_is_seeded_and_leaves_the_callers_random_state_alone():
     assert torch.equal(before, torch.get_rng_state())
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+
+
+def test_options_that_do_not_exist_are_refused_in_recipes_and_left_out_of_files(tmp_path):
+    with pytest.raises(WeightsError, match="no option 'layer_per_block': use layers_per_block"):
+        weights.build(tiny.PLAIN_UNET | {"layer_per_block": 1})
+    weights.save_network(weights.build(tiny.PLAIN_UNET), tmp_path)
+    config = weights.read_json(tmp_path / "config.json")
+    (tmp_path / "config.json").write_text(json.dumps(config | {"of_another_version": 1}))
+    weights.load_network(tmp_path)
 
 
 def test_loading_leaves_the_random_state_alone(saved):

@@ -7,6 +7,7 @@ Nothing is downloaded unless asked, and a folder on this machine never leads to 
 
 from __future__ import annotations
 
+import inspect
 import json
 import pickle
 import warnings
@@ -90,7 +91,7 @@ def build(config: Mapping[str, Any], seed: int = 0) -> nn.Module:
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return _from_config(config)
+        return _from_config(config, strict=True)
 
 
 def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -99,7 +100,8 @@ def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
     Raises WeightsError where files are missing, damaged or belong to another network.
     """
     with torch.device("meta"):  # no time spent on weights that are replaced at once
-        network = _from_config(read_json(folder / "config.json"))
+        # options that this version of diffusers does not know are for others
+        network = _from_config(read_json(folder / "config.json"), strict=False)
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
     if expected:
         state = rename_old_attention(load_state(_weights_file(folder)))
@@ -224,14 +226,19 @@ def read_json(file: Path) -> dict[str, Any]:
     return data
 
 
-def _from_config(config: Mapping[str, Any]) -> nn.Module:
+def _from_config(config: Mapping[str, Any], *, strict: bool) -> nn.Module:
     """Classes come from the list above only: no code is looked up by a file's word."""
     name = str(config.get("_class_name"))
     if name not in NETWORKS:
         hint = nearest(name, NETWORKS) or ", ".join(NETWORKS)
         raise WeightsError(f"network class {name!r} is unknown: use {hint}")
+    known = inspect.signature(NETWORKS[name]).parameters
+    unknown = [key for key in config if key not in known and not key.startswith("_")]
+    if unknown and strict:
+        hint = nearest(unknown[0], known) or ", ".join(known)
+        raise WeightsError(f"{name} has no option {unknown[0]!r}: use {hint}")
     try:
-        return NETWORKS[name].from_config(dict(config))  # type: ignore[attr-defined, no-any-return]
+        return NETWORKS[name](**{key: value for key, value in config.items() if key in known})
     except (ValueError, TypeError, ZeroDivisionError, RuntimeError) as error:
         raise WeightsError(f"{name} cannot be built from this configuration: {error}") from None
 
