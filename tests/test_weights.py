@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from pathlib import Path
 
 import pytest
 import tiny
@@ -254,6 +255,18 @@ def test_find_knows_bundled_models(tmp_path, monkeypatch):
     (tmp_path / "toy").mkdir()
     cards.write(cards.Card(name="toy", method="e2e-ft", kind="affine_depth"), tmp_path / "toy" / "card.yaml")
     assert weights.find("toy") == tmp_path / "toy"
+
+
+def test_a_name_goes_before_a_folder_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(cards, "BUNDLED", tmp_path / "bundled")
+    (tmp_path / "bundled" / "small").mkdir(parents=True)
+    card = cards.Card(name="small", method="e2e-ft", kind="affine_depth")
+    cards.write(card, tmp_path / "bundled" / "small" / "card.yaml")
+    (tmp_path / "small").mkdir()  # somebody's pictures
+    monkeypatch.chdir(tmp_path)
+    assert weights.find("small") == tmp_path / "bundled" / "small"
+    for folder in ("./small", Path("small")):
+        assert weights.find(folder).resolve() == tmp_path / "small"
 
 
 def test_errors_of_weights_are_errors_of_leadline(saved):

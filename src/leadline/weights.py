@@ -44,20 +44,20 @@ OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "
 
 
 def find(model: str | Path, *, cache: Path | None = None, download: bool = False) -> Path:
-    """The folder of a model: a folder on this machine, or the name of a bundled or published one
-    (`leadline.cards`).
+    """The folder of a model: a bundled or published one by its name (`leadline.cards`), or a folder on this machine.
 
-    Published models are looked up in the hub's cache on this machine (`cache`: another one), and fetched
-    only with `download`. Raises WeightsError if the model is unknown or not here.
+    As text, a name goes before a folder of the same name: write `./small` for the folder. Published models are looked up in
+    the hub's cache on this machine (`cache`: another one), and fetched only with `download`. Raises WeightsError
+    if the model is unknown or not here.
 
     >>> find("no-such-model")
     Traceback (most recent call last):
     leadline.errors.WeightsError: model 'no-such-model' is unknown ...
     """
-    if isinstance(model, Path) or Path(model).is_dir():
-        if not Path(model).is_dir():
-            raise WeightsError(f"{model}: no such folder, a model's folder or name is needed")
+    if Path(model).is_dir() and (isinstance(model, Path) or model not in cards.names()):
         return Path(model)
+    if isinstance(model, Path):
+        raise WeightsError(f"{model}: no such folder, a model's folder or name is needed")
     card = cards.get(model)
     if card.hub is None:
         return cards.BUNDLED / card.name

@@ -23,7 +23,7 @@ BUNDLED = HERE.parent / "bundled"
 
 
 class Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Hub(Part):
