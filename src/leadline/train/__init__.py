@@ -16,9 +16,10 @@ from leadline.recipe import Recipe
 from leadline.train import build
 from leadline.train.display import Display, Silent
 from leadline.train.loop import Outcome, Trainer
+from leadline.train.result import export
 from leadline.train.run import Heartbeat, Stop, locked
 
-__all__ = ["Outcome", "train"]
+__all__ = ["Outcome", "export", "train"]
 
 
 def train(

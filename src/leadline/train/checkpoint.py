@@ -66,6 +66,12 @@ def load(folder: Path, step: int) -> dict[str, Any]:
     return state
 
 
+def facts(folder: Path, step: int) -> dict[str, Any]:
+    """What a checkpoint says of itself: its step, the best validation so far."""
+    known: dict[str, Any] = json.loads((folder / f"{step:08d}" / FACTS).read_text(encoding="utf-8"))
+    return known
+
+
 def prune(folder: Path, keep: int, best: int | None) -> None:
     """Delete all but the newest `keep` checkpoints and the best, and what a killed process left behind."""
     old = [step for step in steps(folder)[:-keep] if step != best]

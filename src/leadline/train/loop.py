@@ -21,7 +21,7 @@ from leadline import documents
 from leadline.data.sample import Batch, Sample, collate
 from leadline.errors import TrainError
 from leadline.recipe import Recipe
-from leadline.train import checkpoint, feed, optimise, pictures, preflight, randomness, validate
+from leadline.train import checkpoint, feed, optimise, pictures, preflight, randomness, result, validate
 from leadline.train.display import Display
 from leadline.train.run import Heartbeat, Log, Stop, environment, write
 
@@ -106,8 +106,10 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         trainable = sum(p.numel() for p in self.parameters)
-        write(self.run / "recipe.yaml", documents.dump(self.recipe))
         facts = environment() | {"device": str(self.accelerator.device), "trainable_parameters": trainable}
+        if resumed:
+            facts["changed"] = self._changes()
+        write(self.run / "recipe.yaml", documents.dump(self.recipe))
         self.log.cut(self.step if resumed else -1)
         self.log.write("resume" if resumed else "start", self.step, **facts)
         word = f"resumed at step {self.step}" if resumed else "started"
@@ -115,6 +117,16 @@ class Trainer:
             f"{word}: {self.recipe.method}, {trainable / 1e6:.2f} M trainable parameters, "
             f"{self.accelerator.device}, {self.recipe.precision}, {self.recipe.total_steps} steps"
         )
+
+    def _changes(self) -> list[str]:
+        """Keys of the recipe that differ from those that the run was started or last resumed with."""
+        before, now = documents.parse(self.run / "recipe.yaml"), documents.parse(documents.dump(self.recipe))
+        changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        if changed:
+            self.display.say(
+                f"the recipe differs from the run's own in {', '.join(changed)}: going on with it"
+            )
+        return changed
 
     def _check_gradient(self, samples: Sequence[Sample]) -> None:
         """One backward pass that changes nothing."""
@@ -215,7 +227,8 @@ class Trainer:
             self._validate()
         if every.sample and (self.step % every.sample == 0 or last):
             self._draw()
-        if every.checkpoint and self.step % every.checkpoint == 0 and not last:
+        due = every.checkpoint and self.step % every.checkpoint == 0
+        if (due or self.best.get("step") == self.step) and not last:
             self._save()
 
     def _note(self, **values: float) -> None:
@@ -329,6 +342,6 @@ class Trainer:
         self.objective.eval()
         if self.accelerator.is_main_process:
             with torch.no_grad(), self.average.applied():
-                self.method.save(model)
+                result.save(self.method, model, self.recipe, self.step, self.run.resolve().name)
         self.accelerator.wait_for_everyone()
         return Outcome(self.step, True, f"trained {self.step} steps, the model is in {model}", model)

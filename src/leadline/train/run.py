@@ -1,7 +1,12 @@
-"""The run folder: recipe, environment, log, and the signals that end a run early but in order.
+"""The run folder: recipe, environment, log, heartbeat, and the signals that end a run early but in order.
 
-recipe.yaml  environment.json  log.jsonl  curves.png  heartbeat.json
-checkpoints/<step>/  samples/<step>.png  model/            (the last, when the training is complete)
+    recipe.yaml             as resolved
+    log.jsonl               one line per event; those named start and resume hold the environment
+    curves.png              heartbeat.json
+    checkpoints/<step>/     samples/<step>.png
+    model/                  when the training is complete
+
+Whatever is replaced here is replaced as a whole, so a run that is killed can be looked at and resumed.
 """
 
 from __future__ import annotations

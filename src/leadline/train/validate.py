@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leadline import align
+from leadline import align, metrics
 from leadline.data.sample import Batch, Sample
 from leadline.prediction import Kind
 from leadline.train import randomness
@@ -59,7 +59,7 @@ def accuracy(pred: Tensor, batch: Batch, kind: Kind) -> dict[str, Tensor]:
         value = scale * value + shift
     value = value.clamp(min=1e-3)
     value = 1 / value if inverse else value
-    return {"delta1": _mean((torch.maximum(value / depth, depth / value) < 1.25).float(), valid)}
+    return {"delta1": metrics.delta1(value, depth, valid)}
 
 
 def _mean(values: Tensor, valid: Tensor) -> Tensor:

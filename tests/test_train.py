@@ -1,0 +1,419 @@
+"""Training: resumed equals undisturbed, whatever ended it; mistakes are named; weights learn."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent))  # loader processes import the data set by this name
+
+from training import KillAt, Straight, small_recipe
+
+from leadline.errors import DataError, DeviceError, TrainError
+from leadline.recipe import Ema, Optimiser, Schedule
+from leadline.train import checkpoint, export, optimise, preflight, train
+from leadline.train.display import Silent
+from leadline.train.run import Heartbeat, Log, locked
+
+TIMES = {"seconds", "wait", "rate"}
+
+
+def final(run: Path) -> dict:
+    """All that a run's last checkpoint holds but the clock."""
+    steps = checkpoint.steps(run / "checkpoints")
+    state = checkpoint.load(run / "checkpoints", steps[-1])
+    state["window"] = {name: value for name, value in state["window"].items() if name not in TIMES}
+    return state
+
+
+def lines(run: Path) -> list[dict]:
+    """The log without clocks and machine facts."""
+    kept = [line for line in Log(run / "log.jsonl").read() if line["event"] in ("train", "validation")]
+    return [{key: value for key, value in line.items() if key not in TIMES} for line in kept]
+
+
+def assert_same(a: object, b: object) -> None:
+    torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("undisturbed")
+    outcome = train(small_recipe(), run, method=Straight())
+    assert (outcome.step, outcome.finished) == (20, True)
+    return run
+
+
+# ---- interrupted = uninterrupted -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_and_resumed_equals_undisturbed(undisturbed, tmp_path, number):
+    stopped = train(small_recipe(), tmp_path, method=Straight(), display=KillAt(10, number))
+    assert (stopped.step, stopped.finished) == (10, False)
+    assert "the same command goes on" in stopped.message
+    assert train(small_recipe(), tmp_path, method=Straight()).finished
+    assert_same(final(tmp_path), final(undisturbed))
+    assert lines(tmp_path) == lines(undisturbed)
+
+
+@pytest.mark.parametrize("stop", [1, 7, 8, 19])
+def test_a_stop_at_any_step_and_at_stage_borders_changes_nothing(undisturbed, tmp_path, stop):
+    train(small_recipe(), tmp_path, method=Straight(), display=KillAt(stop))
+    train(small_recipe(), tmp_path, method=Straight())
+    assert_same(final(tmp_path), final(undisturbed))
+    assert lines(tmp_path) == lines(undisturbed)
+
+
+SCRIPT = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+import torch
+from leadline.train import checkpoint, train
+from training import KillAt, Straight, small_recipe
+
+def die_while_saving(state, file):
+    torch.serialization.save(state, file)
+    if state["step"] == 10:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if sys.argv[1] == "saving":
+    checkpoint.torch.save = die_while_saving
+step = 13 if sys.argv[1] == "step" else 99
+train(small_recipe(), sys.argv[2], method=Straight(), display=KillAt(step, signal.SIGKILL))
+"""
+
+
+@pytest.mark.parametrize(("moment", "reached"), [("step", 10), ("saving", 5)])
+def test_killed_and_resumed_equals_undisturbed(undisturbed, tmp_path, moment, reached):
+    script = SCRIPT.format(tests=str(Path(__file__).parent))
+    killed = subprocess.run([sys.executable, "-c", script, moment, str(tmp_path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert checkpoint.steps(tmp_path / "checkpoints")[-1] == reached
+    assert train(small_recipe(), tmp_path, method=Straight()).finished
+    assert_same(final(tmp_path), final(undisturbed))
+    assert lines(tmp_path) == lines(undisturbed)
+    assert not [path for path in (tmp_path / "checkpoints").iterdir() if path.name.startswith(".")]
+
+
+def test_loader_processes_do_not_change_the_training(undisturbed, tmp_path):
+    train(small_recipe("workers=2"), tmp_path, method=Straight())
+    assert_same(final(tmp_path), final(undisturbed))
+
+
+def test_sigterm_to_the_whole_process_group_saves(tmp_path):
+    """As a service manager or a closed terminal sends it: the loaders must not die before the checkpoint."""
+    script = [sys.executable, str(Path(__file__).parent / "training.py"), str(tmp_path), "workers=2"]
+    many = ["stages.first.steps=100000", "every.checkpoint=0"]
+    process = subprocess.Popen([*script, *many], start_new_session=True, stdout=subprocess.PIPE, text=True)
+    log = tmp_path / "log.jsonl"
+    deadline = time.monotonic() + 60
+    while not (log.exists() and '"train"' in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "stopped by SIGTERM" in out
+    assert len(checkpoint.steps(tmp_path / "checkpoints")) >= 1
+
+
+def test_another_seed_trains_otherwise(undisturbed, tmp_path):
+    train(small_recipe("seed=1"), tmp_path, method=Straight())
+    assert any(
+        (a != b).any()
+        for a, b in zip(
+            final(tmp_path)["weights"].values(), final(undisturbed)["weights"].values(), strict=True
+        )
+    )
+
+
+def test_the_callers_random_state_is_neither_read_nor_written(undisturbed, tmp_path):
+    method = Straight()
+    torch.manual_seed(1234)
+    np.random.seed(1234)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), torch.get_num_threads()
+    train(small_recipe(), tmp_path, method=method)
+    assert_same((torch.get_rng_state(), np.random.get_state()[1], torch.get_num_threads()), before)
+    assert_same(final(tmp_path), final(undisturbed))
+
+
+# ---- what a run leaves behind ----------------------------------------------------------------------------
+
+
+def test_the_run_folder_holds_everything(undisturbed):
+    names = {path.name for path in undisturbed.iterdir()}
+    assert {"recipe.yaml", "log.jsonl", "curves.png", "checkpoints", "samples", "model"} <= names
+    assert sorted(p.name for p in (undisturbed / "samples").iterdir()) == [
+        f"{s:08d}.png" for s in (0, 10, 20)
+    ]
+    with Image.open(undisturbed / "samples" / "00000020.png") as sheet:
+        assert sheet.size == (3 * 12, 4 * 8)  # photograph, target, prediction of 4 held-out pictures
+    start, first, *_ = Log(undisturbed / "log.jsonl").read()
+    assert (start["event"], start["versions"]["torch"]) == ("start", torch.__version__)
+    assert (first["event"], first["step"]) == ("validation", 0)
+    assert [line["step"] for line in lines(undisturbed) if line["event"] == "train"] == [4, 8, 12, 16, 20]
+
+
+def test_the_newest_checkpoints_and_the_best_stay(undisturbed):
+    best = final(undisturbed)["best"]["step"]
+    assert checkpoint.steps(undisturbed / "checkpoints") == sorted({best, 15, 20})
+    values = {line["step"]: line["loss"] for line in lines(undisturbed) if line["event"] == "validation"}
+    assert min(values, key=values.get) == best
+
+
+def test_the_model_has_the_averaged_weights(undisturbed):
+    saved = torch.load(undisturbed / "model" / "weights.pt")
+    assert_same({name: saved[name] for name in final(undisturbed)["average"]}, final(undisturbed)["average"])
+
+
+def test_more_steps_go_on_from_a_finished_run(undisturbed, tmp_path):
+    train(small_recipe("stages.second.steps=2"), tmp_path, method=Straight())
+    outcome = train(small_recipe("stages.second.steps=4"), tmp_path, method=Straight())
+    assert outcome.step == 12
+    resumed = [line for line in Log(tmp_path / "log.jsonl").read() if line["event"] == "resume"]
+    assert [line["changed"] for line in resumed] == [["stages"]]
+
+
+def test_a_damaged_last_line_of_the_log_is_passed_over(tmp_path):
+    log = Log(tmp_path / "log.jsonl")
+    log.write("train", 1, loss=math.nan)
+    with open(log.path, "a") as file:
+        file.write('{"event": "tra')
+    assert log.read() == [{"event": "train", "step": 1, "loss": None}]
+
+
+def test_heartbeat_says_what_takes_long(tmp_path):
+    said: list[str] = []
+    heart = Heartbeat(tmp_path / "heartbeat.json", said.append, patience=0)
+    heart.now(7, "waiting for batch 7: scenes, pictures 3, 1 ...")
+    time.sleep(0.01)
+    heart.beat()
+    assert json.loads((tmp_path / "heartbeat.json").read_text())["step"] == 7
+    assert len(said) == 1
+    assert said[0].startswith("step 7: waiting for batch 7: scenes, pictures 3, 1 ...")
+
+
+# ---- learning --------------------------------------------------------------------------------------------
+
+
+def test_thirty_steps_on_four_pictures_halve_the_loss(tmp_path):
+    recipe = small_recipe(
+        "data={ramps: {options: {count: 4}}}",
+        *("stages={}", "steps=30", "batch={size: 4}"),
+        *("optimiser.lr=0.05", "schedule={}", "ema.decay=0"),
+    )
+    train(recipe, tmp_path, method=Straight(dropout=0))
+    losses = [line["loss"] for line in lines(tmp_path) if line["event"] == "validation"]
+    assert losses[-1] < losses[0] / 2
+
+
+def test_accumulation_equals_a_larger_batch(tmp_path):
+    def weights(name: str, *overrides: str) -> dict[str, torch.Tensor]:
+        base = ["data={ramps: {options: {count: 8}}}", "stages={}", "steps=4", "augment={flip: 0}"]
+        method = Straight(dropout=0, noise=0)
+        train(small_recipe(*base, *overrides), tmp_path / name, method=method)
+        return final(tmp_path / name)["weights"]
+
+    whole, parts = weights("whole", "batch.size=4"), weights("parts", "batch={size: 2, accumulate: 2}")
+    torch.testing.assert_close(whole, parts, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("case", "warmup", "total"),
+    [("e2e_20000_100", 100, 20000), ("marigold_25000_100", 100, 25000), ("e2e_4gpu_80000_400", 400, 80000)],
+)
+def test_learning_rate_matches_the_authors(golden, case, warmup, total):
+    g = golden("e2e/lr", case)
+    schedule = Schedule(decay="exponential", warmup=warmup, final=0.01)
+    factors = [optimise.lr_factor(i, schedule, total) for i in g.iter.tolist()]
+    torch.testing.assert_close(torch.tensor(factors, dtype=torch.float64), g.factor, rtol=0, atol=1e-12)
+
+
+def test_the_published_recipe_has_the_authors_learning_rate(golden):
+    from leadline import recipe
+
+    published = recipe.load(Path(__file__).parents[1] / "recipes" / "e2e_ft_depth.yaml")
+    rates = [optimise.lr_at(step, published) for step in range(210)]
+    expected = golden("e2e/lr").e2e_lr_first210
+    torch.testing.assert_close(torch.tensor(rates, dtype=torch.float64), expected, rtol=0, atol=1e-12)
+
+
+def test_a_stage_has_its_own_rate_and_schedule():
+    rates = [optimise.lr_at(step, small_recipe()) for step in (0, 3, 8, 14)]
+    assert rates[:3] == [0, 1e-2, 5e-3]
+    assert rates[3] == pytest.approx(5e-3 * (0.01 + 0.99 * 0.5))
+
+
+def test_the_average_follows_its_formula_and_gives_the_weights_back():
+    layer = torch.nn.Linear(1, 1, bias=False)
+    layer.weight.data.fill_(1)
+    average = optimise.Average(layer, Ema(decay=0.9, warm=False))
+    layer.weight.data.fill_(2)
+    average.update(0)
+    with average.applied():
+        assert layer.weight.item() == pytest.approx(0.9 * 1 + 0.1 * 2)
+    assert layer.weight.item() == 2
+
+
+def test_parameter_groups_take_the_first_pattern_that_matches():
+    settings = Optimiser(lr=1, groups={"bias": {"weight_decay": 0, "lr_factor": 0.5}})
+    optimiser = optimise.adamw(Straight(), settings)
+    optimise.set_lr(optimiser, 0.2)
+    assert [(g["weight_decay"], g["lr"], len(g["params"])) for g in optimiser.param_groups] == [
+        (0, 0.1, 2),
+        (0.01, 0.2, 2),
+    ]
+    with pytest.raises(TrainError, match="gamma"):
+        optimise.adamw(Straight(), Optimiser(lr=1, groups={"gamma": {}}))
+
+
+def test_bfloat16_trains(tmp_path):
+    outcome = train(small_recipe("precision=bfloat16"), tmp_path, method=Straight())
+    assert outcome.finished
+    assert all(math.isfinite(line["loss"]) for line in lines(tmp_path))
+
+
+# ---- mistakes --------------------------------------------------------------------------------------------
+
+
+def test_a_step_without_a_finite_gradient_is_skipped_and_counted(tmp_path):
+    before = Straight()
+    train(small_recipe("stages={}", "steps=1", "schedule={}"), tmp_path / "a", method=Straight(poison=2))
+    assert_same(final(tmp_path / "a")["weights"], dict(before.state_dict()))
+    train(small_recipe(), tmp_path / "b", method=Straight(poison=7))
+    skipped = [line for line in Log(tmp_path / "b" / "log.jsonl").read() if line["event"] == "skipped"]
+    assert [line["step"] for line in skipped] == [3]  # call 1 is the check, 2 to 5 are steps 1 and 2
+    assert all(w.isfinite().all() for w in final(tmp_path / "b")["weights"].values())
+
+
+def test_a_training_that_stays_broken_ends(tmp_path):
+    method = Straight()
+    method.layers[0].bias.data.fill_(math.nan)
+    with pytest.raises(TrainError, match="no finite gradient in 3 steps up to 3"):
+        train(small_recipe("max_bad_steps=3"), tmp_path, method=method)
+
+
+class Detached(Straight):
+    def forward(self, rgb, **_):
+        return {"depth": super().forward(rgb)["depth"].detach() + 0 * self.layers[0].bias.sum()}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("{count: 8, unit: 1000.0}", "ramp 0: median depth is 1543 m, .* millimetres"),
+        ("{count: 8, valid: false}", "ramp 0: no pixel is valid"),
+        ("{count: 0}", "data set ramps is empty"),
+        ("{size: [4, 4], cuont: 8}", "option 'cuont' is unknown: did you mean 'count'"),
+        ("{unit: -1.0}", "must be above 0"),
+    ],
+)
+def test_wrong_data_are_named_before_step_1(tmp_path, options, message):
+    recipe = small_recipe(f"data={{ramps: {{options: {options}}}}}")
+    with pytest.raises(DataError, match=message):
+        train(recipe, tmp_path, method=Straight())
+    assert not Log(tmp_path / "log.jsonl").read()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        (["data={hypersim: 1}"], DataError, "'hypersim' is unknown here"),
+        (["data={synth-folder: 1}"], DataError, "synth-folder needs path"),
+        (["data={synth-folder: {options: {path: /nowhere}}}"], DataError, "/nowhere"),
+        (
+            ["data.many.sizes=[]", "data.many.options.size=[8, 12]", "data.many.set=uneven"],
+            DataError,
+            "uneven",
+        ),
+        (["optimiser.groups={nothing: {}}"], TrainError, "'nothing'"),
+    ],
+)
+def test_wrong_recipes_end_in_one_line_before_step_1(tmp_path, overrides, error, message):
+    with pytest.raises(error) as caught:
+        train(small_recipe(*overrides), tmp_path, method=Straight())
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_that_receives_no_gradient_is_noticed(tmp_path):
+    with pytest.raises(TrainError, match="no trainable weight receives a gradient"):
+        train(small_recipe(), tmp_path / "detached", method=Detached())
+    with pytest.raises(TrainError, match="everything frozen"):
+        train(small_recipe(), tmp_path / "frozen", method=Straight().requires_grad_(False))
+
+
+def test_unused_weights_are_mentioned():
+    layers = torch.nn.ModuleDict({"used": torch.nn.Linear(1, 1), "idle": torch.nn.Linear(1, 1)})
+    layers["used"](torch.ones(1, 1)).sum().backward()
+    assert preflight.check_gradient(layers) == [
+        "2 trainable weights are not used by the loss, first idle.weight"
+    ]
+
+
+def test_a_folder_with_a_training_is_not_overwritten(undisturbed):
+    with pytest.raises(TrainError, match="holds a training at step 20"):
+        train(small_recipe(), undisturbed, resume=False, method=Straight())
+
+
+def test_a_checkpoint_of_another_network_is_refused(undisturbed):
+    other = Straight()
+    other.layers[0] = torch.nn.Conv2d(3, 8, 1)
+    with pytest.raises(TrainError, match=r"layers.0.weight \[8, 3, 3, 3\].*\[8, 3, 1, 1\]"):
+        train(small_recipe(), undisturbed, method=other)
+
+
+def test_fewer_steps_than_done_are_refused(undisturbed):
+    with pytest.raises(TrainError, match="at step 20, the recipe ends at 9"):
+        train(small_recipe("stages.second.steps=1"), undisturbed, method=Straight())
+
+
+def test_two_processes_cannot_train_in_one_folder(tmp_path):
+    with locked(tmp_path), pytest.raises(TrainError, match="another process trains here"):
+        train(small_recipe(), tmp_path, method=Straight())
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    train(small_recipe("stages.second.steps=2"), tmp_path, method=Straight())
+    state = tmp_path / "checkpoints" / "00000010" / "state.pt"
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(TrainError, match="00000010/state.pt: cannot be read .* delete its folder"):
+        train(small_recipe(), tmp_path, method=Straight())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_missing_device_is_one_line(tmp_path):
+    with pytest.raises(DeviceError, match="found no CUDA device"):
+        train(small_recipe("device=cuda"), tmp_path, method=Straight())
+
+
+# ---- the real thing --------------------------------------------------------------------------------------
+
+
+def test_the_tiny_recipe_trains_and_its_model_loads(tmp_path):
+    from leadline import recipe
+    from leadline.methods import get
+
+    tiny = recipe.load(
+        Path(__file__).parents[1] / "recipes" / "tiny.yaml",
+        ["steps=4", "batch.size=2", "workers=0", "data.scenes.sizes=[[16, 24]]", "every.log=1"]
+        + ["validation.scenes.count=2", "validation.scenes.size=[16, 24]", "every.checkpoint=2"],
+    )
+    outcome = train(tiny, tmp_path / "run", display=Silent())
+    method, _ = get("e2e-ft")
+    x = torch.rand(1, 3, 16, 24)
+    expected = method.load(outcome.model).eval()(x)["disparity"]
+    exported = export(tmp_path / "run", tmp_path / "again")
+    assert_same(method.load(exported).eval()(x)["disparity"], expected)
+    assert method.load(exported).card.training_data == "scenes"
