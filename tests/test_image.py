@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
+import sys
 import threading
 import warnings
 import zlib
@@ -432,3 +433,19 @@ def test_pillows_settings_are_as_before():
 def test_an_unknown_background_is_refused():
     with pytest.raises(UsageError, match="'white' or 'black'"):
         read(noise(2, 3), over="pink")
+
+
+def test_heic_is_read_where_the_extra_is_installed():
+    pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra 'heif'")
+    smooth = np.broadcast_to(np.linspace(20, 230, 64)[:, None, None], (64, 48, 3)).astype(np.uint8)
+    out = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(smooth)).save(out)
+    assert np.abs(read(out.getvalue()).rgb.astype(int) - smooth).mean() < 3
+    with pytest.raises(ImageError, match="damaged or cut short HEIC"):
+        read(out.getvalue()[:200])
+
+
+def test_heic_names_the_extra_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ImageError, match=r"HEIC needs the extra 'heif'; pip install 'leadline\[heif\]'"):
+        read(b"\0\0\0\x18ftypheic" + bytes(40))

@@ -327,14 +327,14 @@ def test_settings_are_those_in_force(model):
     assert result.model == "fake"
     assert result.settings == {
         "processing_res": 48,
-        "processed": (32, 48),
+        "processed_size": (32, 48),
         "seed": 5,
         "preset": "leadline",
         "device": "cpu",
         "dtype": "float32",
         "image": (),
     }
-    assert result.record()["settings"]["processed"] == [32, 48]
+    assert result.record()["settings"]["processed_size"] == [32, 48]
 
 
 def test_cameras_come_from_exif_or_the_caller(model):
@@ -417,7 +417,7 @@ def test_a_folder_is_loaded_and_predicts_the_same_again(folder):
     a, b = first(MIXED[2]), second(MIXED[2])
     np.testing.assert_array_equal(a.values, b.values)
     assert 0 <= a.values.min() < 0.5 < a.values.max() <= 1
-    assert a.settings["processed"] == (42, 64)
+    assert a.settings["processed_size"] == (42, 64)
 
 
 @pytest.mark.parametrize("batch_size", [2, 5])

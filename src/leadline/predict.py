@@ -227,7 +227,7 @@ class Model:
             )
         settings = {
             "processing_res": task.prepared.rule.processing_res,
-            "processed": task.prepared.processed,  # height, width
+            "processed_size": task.prepared.processed,  # height, width
             "seed": seed,
             "preset": self.method.preset.name,
             "device": str(self.device),
@@ -263,7 +263,7 @@ class Model:
         )
 
     def _place(self, dtype: torch.dtype) -> None:
-        # channels last: convolutions are up to 1.6 times faster on a processor, and half precision's on GPUs
+        # channels last: 2 to 20 % faster on a processor (measured), and what half precision wants on GPUs
         self.network.to(self.device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
