@@ -24,12 +24,11 @@ class Loss:
 
 
 def scale_shift_l1(pred: Tensor, target: Tensor, valid: Tensor, *, compat: bool = False) -> Tensor:
-    """Mean absolute error after the best scale and shift per image (E2E-FT eq. 1), over all valid pixels of
-    the batch.
+    """Mean absolute error after the best scale and shift per image (E2E-FT eq. 1).
 
-    The gradient also flows through the fit. The prediction is moved to the target, so the loss has the
-    target's unit. `compat` fits with the authors' float32 sums and scale = shift = 0 where an image has no
-    contrast (see `align.fit`).
+    The mean is over all valid pixels of the batch together. The gradient also flows through the fit. The
+    prediction is moved to the target, so the loss has the target's unit. `compat` fits with the authors'
+    float32 sums and scale = shift = 0 where an image has no contrast (see `align.fit`).
 
     >>> t = torch.rand(2, 1, 4, 4); ok = torch.ones_like(t, dtype=torch.bool)
     >>> round(scale_shift_l1(3 * t - 1, t, ok).item(), 5)
@@ -42,21 +41,18 @@ def scale_shift_l1(pred: Tensor, target: Tensor, valid: Tensor, *, compat: bool 
 
 
 def angular(pred: Tensor, target: Tensor, valid: Tensor, *, compat: bool = False) -> Tensor:
-    """Mean angle in radians between two fields of directions (E2E-FT eq. 2), over all valid pixels of the
-    batch.
+    """Mean angle in radians between two fields of directions (E2E-FT eq. 2).
 
-    atan2(|p x g|, p . g): equal to the paper's arccos, and its gradient stays finite at 0 and pi. `compat`
-    is the authors' arccos(clamp(p . g)) of unit vectors, whose gradient is infinite where p equals g
-    exactly.
+    The mean is over all valid pixels of the batch together. atan2(|p x g|, p . g): equal to the paper's
+    arccos, and its gradient stays finite at 0 and pi. `compat` is the authors' arccos(clamp(p . g)) of unit
+    vectors, whose gradient is infinite where p equals g exactly.
 
     >>> x, y = torch.eye(3)[0].view(1, 3, 1, 1), torch.eye(3)[1].view(1, 3, 1, 1)
     >>> round(angular(x, y, torch.ones(1, 1, 1, 1, dtype=torch.bool)).item(), 4)
     1.5708
     """
-    away = pred.new_tensor([0.0, 0.0, 1.0]).view(
-        1, 3, 1, 1
-    )  # any unit vector: replaces what must not be looked at
-    pred, target = torch.where(valid, pred, away), torch.where(valid, target, away)
+    anything = pred.new_tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1)  # in place of what must not be looked at
+    pred, target = torch.where(valid, pred, anything), torch.where(valid, target, anything)
     cosine = (pred * target).sum(1, keepdim=True)
     if compat:
         angle = cosine.clamp(-1, 1).acos()
@@ -66,7 +62,7 @@ def angular(pred: Tensor, target: Tensor, valid: Tensor, *, compat: bool = False
 
 
 def by_median_and_deviation(x: Tensor, valid: Tensor, smallest: float = 1e-6) -> Tensor:
-    """(x - median) / mean absolute deviation from it, per image, zero outside `valid` (MiDaS eq. 5).
+    """(x - median) / mean absolute deviation from it, per image, zero outside `valid` (MiDaS, Sec. 5).
 
     Of an even number of values the median is the lower middle one. Deviations under `smallest` count as that.
 
@@ -82,28 +78,26 @@ def by_median_and_deviation(x: Tensor, valid: Tensor, smallest: float = 1e-6) ->
 
 
 def median_mad_l1(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """Mean absolute error of the two maps, each brought to median 0 and mean deviation 1 (MiDaS eq. 4-6,
-    made for disparity).
+    """Mean absolute error of two maps, each brought to median 0 and mean deviation 1 (MiDaS, Sec. 5).
 
-    Mean over each image's pixels, then over the images that have any. Blind to scale (> 0) and shift of
-    both maps.
+    Made for disparity. Mean over each image's pixels, then over the images that have any. Blind to scale
+    (> 0) and shift of both maps. MiDaS takes half of it.
     """
     return _mean_per_image(_residual(pred, target, valid).abs(), valid)
 
 
 def gradient_matching(pred: Tensor, target: Tensor, valid: Tensor, scales: int = 4) -> Tensor:
-    """Differences of the residual between neighbours, at `scales` halved resolutions (MiDaS eq. 11): edges
-    sharp and in place.
+    """Differences of the residual between neighbours, at `scales` halved resolutions (MiDaS, Sec. 5).
 
-    The residual is taken between the maps normalised as in `median_mad_l1`. Per image the sum over pairs of
-    valid neighbours, in x and in y, is divided by the number of valid pixels; scales are added, images
-    averaged.
+    It makes edges sharp and puts them in place. The residual is taken between the maps normalised as in
+    `median_mad_l1`. Per image the sum over pairs of valid neighbours, in x and in y, is divided by the
+    number of valid pixels; scales are added, images averaged.
     """
     return _edges(_residual(pred, target, valid), valid, scales)
 
 
 def midas(pred: Tensor, target: Tensor, valid: Tensor, gradient_weight: float = 0.5, scales: int = 4) -> Loss:
-    """`median_mad_l1` + gradient_weight * `gradient_matching` (MiDaS eq. 12), normalising once for both."""
+    """`median_mad_l1` + gradient_weight * `gradient_matching` (MiDaS, Sec. 5), normalising once for both."""
     residual = _residual(pred, target, valid)
     error, edges = _mean_per_image(residual.abs(), valid), _edges(residual, valid, scales)
     return Loss(error + gradient_weight * edges, {"l1": error.detach(), "gradient": edges.detach()})

@@ -1,6 +1,4 @@
-"""Start latents of a diffusion model: zeros, Gaussian, pyramid. Random numbers come from the generators
-passed in, one per image.
-"""
+"""Start latents of a diffusion model: zeros, Gaussian, pyramid. Every image has a generator of its own."""
 
 from __future__ import annotations
 
@@ -13,12 +11,12 @@ from torch import Generator, Tensor
 
 from leadline.errors import UsageError
 
-Kind = Literal["zeros", "gaussian", "pyramid"]
+Name = Literal["zeros", "gaussian", "pyramid"]
 Normal = Callable[[tuple[int, ...]], Tensor]  # shape -> standard normal numbers of that shape
 Uniform = Callable[[], float]  # -> one number in [0, 1)
 
 
-def like(z: Tensor, kind: Kind, generators: Sequence[Generator] | None = None) -> Tensor:
+def like(z: Tensor, kind: Name, generators: Sequence[Generator] | None = None) -> Tensor:
     """A start latent with the shape, type and device of z [B,C,h,w].
 
     Each image draws from its own generator as though it were alone, in float32 where that generator lives,
@@ -62,8 +60,7 @@ def gaussian(shape: tuple[int, ...], normal: Normal, uniform: Uniform) -> Tensor
 def pyramid(
     shape: tuple[int, ...], normal: Normal, uniform: Uniform, strength: float = 0.9, levels: int = 10
 ) -> Tensor:
-    """Multi-resolution noise [B,C,h,w], divided by its standard deviation, as in E2E-FT's code (idea:
-    Whitaker).
+    """Multi-resolution noise [B,C,h,w] (Whitaker) with deviation 1, as in E2E-FT's code.
 
     Level i is drawn at a size divided by r^i, r uniform in 2..4, enlarged and added with weight strength^i;
     it ends with the level one pixel wide or high. Two turns of the original, kept because models were

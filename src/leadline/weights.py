@@ -44,11 +44,11 @@ OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "
 
 
 def find(model: str | Path, *, cache: Path | None = None, download: bool = False) -> Path:
-    """The folder of a model: a bundled or published one by its name (`leadline.cards`), or a folder on this machine.
+    """The folder of a model: of a bundled or published one by its name, or one on this machine as it is.
 
-    As text, a name goes before a folder of the same name: write `./small` for the folder. Published models are looked up in
-    the hub's cache on this machine (`cache`: another one), and fetched only with `download`. Raises WeightsError
-    if the model is unknown or not here.
+    Names are those of `leadline.cards`. As text, a name goes before a folder of the same name: write
+    `./small` for the folder. Published models are looked up in the hub's cache on this machine (`cache`:
+    another one), and fetched only with `download`. Raises WeightsError if the model is unknown or not here.
 
     >>> find("no-such-model")
     Traceback (most recent call last):
@@ -83,38 +83,35 @@ def find(model: str | Path, *, cache: Path | None = None, download: bool = False
 
 
 def build(config: Mapping[str, Any], seed: int = 0) -> nn.Module:
-    """A network with random weights from a diffusers configuration; its key `_class_name` says which of
-    `NETWORKS`.
+    """A network with random weights from a diffusers configuration, whose `_class_name` is one of `NETWORKS`.
 
     The same seed gives the same weights; the caller's random state is left as it was. Raises WeightsError
-    for an unknown class or an impossible configuration.
+    for an unknown class or option, or an impossible configuration.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return _from_config(config, strict=True)
 
 
-def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """The network of a diffusers folder (`config.json` and weights) in the given type, ready for prediction.
+def load_network(folder: Path) -> nn.Module:
+    """The network of a diffusers folder (`config.json` and weights) in float32, ready for prediction.
 
     Raises WeightsError where files are missing, damaged or belong to another network.
     """
-    with torch.device("meta"):  # no time spent on weights that are replaced at once
-        # options that this version of diffusers does not know are for others
+    with torch.device("meta"):  # no time is spent on weights that are replaced at once
+        # not strict: other versions of diffusers wrote other options
         network = _from_config(read_json(folder / "config.json"), strict=False)
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
     if expected:
         state = rename_old_attention(load_state(_weights_file(folder)))
         check_state(state, expected, folder)
-        state = {name: x.to(dtype) if x.is_floating_point() else x for name, x in state.items()}
+        state = {name: x.float() if x.is_floating_point() else x for name, x in state.items()}
         network.load_state_dict(state, assign=True)
     return network.eval()
 
 
 def save_network(network: nn.Module, folder: Path, *, fp16: bool = False) -> None:
-    """Write a network as diffusers does: `config.json` and safetensors, so that diffusers reads it back
-    too.
-    """
+    """Write a network as diffusers does, `config.json` and safetensors; diffusers reads it back too."""
     folder.mkdir(parents=True, exist_ok=True)
     network.save_config(folder)  # type: ignore[operator]
     if state := network.state_dict():
@@ -129,9 +126,7 @@ def save_folder(
     *,
     fp16: bool = False,
 ) -> None:
-    """Write networks by the names of their subfolders, the scheduler's configuration, and the index of it
-    all.
-    """
+    """Write networks by the names of their subfolders, the scheduler's configuration, and the index."""
     index: dict[str, Any] = {"_class_name": class_name, "scheduler": ["diffusers", scheduler["_class_name"]]}
     for name, network in networks.items():
         save_network(network, folder / name, fp16=fp16)

@@ -316,6 +316,18 @@ def test_no_global_random_state_is_touched(model, tmp_path):
     assert (before[2] == np.random.get_state()[1]).all()
 
 
+def test_training_may_follow_prediction():
+    model = tiny.published()
+    with torch.inference_mode():
+        model(torch.zeros(1, 3, 16, 16))
+    model.loss(tiny.batch()).total.backward()
+
+
+def test_a_unet_without_text_ignores_it():
+    model, rgb = tiny.small(), torch.rand(1, 3, 16, 16)
+    assert torch.equal(model(rgb, text=torch.rand(1, 2, 24))["disparity"], model(rgb)["disparity"])
+
+
 def test_text_of_training_may_be_longer_than_of_prediction():
     model, batch = tiny.published(train_text_tokens=77), tiny.batch()
     seen = []

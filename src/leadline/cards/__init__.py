@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from leadline import documents
 from leadline.errors import WeightsError, nearest
 from leadline.prediction import Kind
+from leadline.save.files import atomic
 
 HERE = Path(__file__).parent
 BUNDLED = HERE.parent / "bundled"
@@ -98,7 +99,8 @@ def read(file: Path) -> Card:
 def write(card: Card, file: Path) -> None:
     """The card as a YAML file, without the entries that have their default."""
     given = card.model_dump(mode="json", exclude_defaults=True)
-    file.write_text(yaml.safe_dump(given, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    with atomic(file) as temporary:
+        temporary.write_text(yaml.safe_dump(given, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def is_bundled(name: str) -> bool:

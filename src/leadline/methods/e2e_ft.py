@@ -37,14 +37,12 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     target: Literal["depth", "disparity", "normals"] = "depth"
-    noise: Literal["none", "zeros", "gaussian", "pyramid"] = (
-        "zeros"  # Tab. 4: zeros is best; none: RGB latent only
-    )
+    noise: Literal["none", "zeros", "gaussian", "pyramid"] = "zeros"  # Tab. 4: zeros; none: RGB latent only
     loss: Literal["paper", "midas"] = "paper"  # paper: eq. 1 or 2; midas: robust, for training from nothing
     gradient_weight: float = 0.5  # midas: weight of the edges
     percentiles: tuple[float, float] | None = (0.02, 0.98)  # Supp. B: depths beyond these are moved to them
     clamp: bool = (
-        True  # values beyond [-1,1] are cut and get no gradient, as in the code; else maps are stretched
+        True  # code: values beyond [-1,1] are cut and get no gradient; without it maps are stretched
     )
     train_autoencoder: bool = False  # Tab. A-2: not worth it, unless the autoencoder starts from nothing
     checkpoint_unet: bool = False  # recompute activations in the backward pass: less memory, same gradients
@@ -69,8 +67,7 @@ class Config(BaseModel):
 
 
 class E2EFT(nn.Module):
-    """A diffusion network used once: RGB in, geometry out. Only the UNet is trained unless the config says
-    so.
+    """A diffusion network used once: RGB in, geometry out. By default only the UNet is trained.
 
     empty_text: the encoded empty prompt [1,N,C], for a UNet with cross attention. card: what the weights are.
     """
@@ -89,7 +86,8 @@ class E2EFT(nn.Module):
         super().__init__()
         self.config, self.unet, self.autoencoder = config, unet, autoencoder
         self.schedule = schedule or Schedule()
-        self.register_buffer("empty_text", empty_text, persistent=False)
+        self.takes_text = bool(getattr(unet.config, "cross_attention_dim", None))
+        self.register_buffer("empty_text", empty_text if self.takes_text else None, persistent=False)
         self.kind = KINDS[config.target]
         self.card = card or Card(name="untitled", method="e2e-ft", kind=self.kind)
         self.preset = presets.get(config.compat)
@@ -103,9 +101,7 @@ class E2EFT(nn.Module):
 
     @property
     def size_rule(self) -> SizeRule:
-        """How pictures come in: the preset's rule with the config's changes, in sides that the networks can
-        take.
-        """
+        """How pictures come in: the preset's rule, the config's changes, sides that the networks can take."""
         rule = replace(self.preset.size, **self.config.size)
         return replace(rule, multiple=math.lcm(rule.multiple, latent.multiple(self.autoencoder, self.unet)))
 
@@ -146,8 +142,7 @@ class E2EFT(nn.Module):
         return value.clamp(-1, 1) if self.config.clamp else value
 
     def loss(self, batch: Batch, generator: Generator | None = None) -> Loss:
-        """The objective on one batch, in float32. Noise of all its images comes from the one generator, in
-        turn.
+        """The objective on one batch, in float32. Noise of its images comes from the generator in turn.
 
         Raises DataError if the batch lacks what the target needs.
         """
@@ -190,8 +185,8 @@ class E2EFT(nn.Module):
 
     def _unet(self, z: Tensor, t: int, text: Tensor | None) -> Tensor:
         text = self._empty(self.config.text_tokens) if text is None else text
-        condition = [] if text is None else [text.to(z.dtype).expand(len(z), -1, -1)]
-        out: Tensor = self.unet(z, t, *condition).sample
+        condition = () if text is None else (text.to(z.dtype).expand(len(z), -1, -1),)
+        out: Tensor = self.unet(z, t, *condition[: self.takes_text]).sample
         return out
 
     def _empty(self, tokens: int) -> Tensor | None:
@@ -199,11 +194,10 @@ class E2EFT(nn.Module):
 
     def _check_text(self) -> None:
         tokens = max(self.config.text_tokens, self.config.train_text_tokens)
-        needed = getattr(self.unet.config, "cross_attention_dim", None)
         stored = 0 if self.empty_text is None else self.empty_text.shape[1]
-        if needed and stored < tokens:
+        if self.takes_text and stored < tokens:
             raise WeightsError(
-                f"the encoded empty prompt has {stored} tokens, the UNet with cross attention needs {tokens}: "
+                f"the encoded empty prompt has {stored} tokens, this UNet needs {tokens}: "
                 "pass empty_text [1,N,C], or keep empty_text.safetensors in the model's folder"
             )
 
@@ -220,9 +214,8 @@ class E2EFT(nn.Module):
         `card` is for folders that have no card.yaml. Raises WeightsError or DocumentError, one line.
         """
         card = card or cards.read(folder / "card.yaml")
-        given = (
-            {"size": card.size_rule} | ({"frame": card.frame} if card.frame else {}) | card.config | options
-        )
+        frame = {"frame": card.frame} if card.frame else {}
+        given = {"size": card.size_rule} | frame | card.config | options
         text = weights.load_state(folder / TEXT) if (folder / TEXT).is_file() else {}
         return cls(
             documents.validate(given, Config, f"{card.name}: config"),
@@ -234,9 +227,7 @@ class E2EFT(nn.Module):
         )
 
     def save(self, folder: Path, *, fp16: bool = False) -> None:
-        """A diffusers folder with a card.yaml. `load` reads it back to equal numbers, or with fp16 to
-        rounded ones.
-        """
+        """A diffusers folder with card.yaml, which `load` reads back; fp16 halves it and rounds."""
         networks = {"unet": self.unet, "vae": self.autoencoder}
         weights.save_folder(folder, "E2EFT", networks, self.schedule.to_config(), fp16=fp16)
         if self.empty_text is not None:
@@ -244,9 +235,8 @@ class E2EFT(nn.Module):
         cards.write(self._own_card(), folder / "card.yaml")
 
     def _own_card(self) -> Card:
-        config = self.config.model_dump(
-            mode="json", exclude_defaults=True, exclude={"unet", "autoencoder", "size", "frame"}
-        )
+        elsewhere = {"unet", "autoencoder", "size", "frame"}  # in the folder, or entries of their own
+        config = self.config.model_dump(mode="json", exclude_defaults=True, exclude=elsewhere)
         return self.card.model_copy(
             update={
                 "kind": self.kind,

@@ -1,5 +1,4 @@
-"""The lossless latent: every r x r block of pixels becomes one latent pixel with r^2 times the channels,
-and back.
+"""The lossless latent: every block of r x r pixels becomes one latent pixel of r^2 times the channels.
 
 Takes the place of a variational autoencoder where a model is trained from nothing: no reconstruction error,
 so edges can stay as sharp as the picture's, and no work at all.
@@ -14,8 +13,7 @@ from torch import Tensor
 
 
 class SpaceToDepth(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Pixel blocks as latent channels; no weights, saved like any diffusers model so that a folder names
-    its autoencoder.
+    """Pixel blocks as latent channels. No weights; saved like any diffusers model, so that folders name it.
 
     >>> import torch
     >>> x = torch.rand(1, 3, 8, 12); latent = SpaceToDepth(factor=4)
