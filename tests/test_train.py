@@ -91,20 +91,36 @@ def die_while_saving(state, file):
 if sys.argv[1] == "saving":
     checkpoint.torch.save = die_while_saving
 step = 13 if sys.argv[1] == "step" else 99
-train(small_recipe(), sys.argv[2], method=Straight(), display=KillAt(step, signal.SIGKILL))
+if __name__ == "__main__":
+    train(small_recipe(*sys.argv[3:]), sys.argv[2], method=Straight(), display=KillAt(step, signal.SIGKILL))
 """
 
 
-@pytest.mark.parametrize(("moment", "reached"), [("step", 10), ("saving", 5)])
-def test_killed_and_resumed_equals_undisturbed(undisturbed, tmp_path, moment, reached):
+@pytest.mark.parametrize(("moment", "reached", "workers"), [("step", 10, 1), ("saving", 5, 0)])
+def test_killed_and_resumed_equals_undisturbed(undisturbed, tmp_path, moment, reached, workers):
     script = SCRIPT.format(tests=str(Path(__file__).parent))
-    killed = subprocess.run([sys.executable, "-c", script, moment, str(tmp_path)], check=False)
-    assert killed.returncode == -signal.SIGKILL
+    killed = subprocess.Popen(
+        [sys.executable, "-c", script, moment, str(tmp_path), f"workers={workers}"], start_new_session=True
+    )
+    assert killed.wait(60) == -signal.SIGKILL
+    assert everyone_leaves(killed.pid)
     assert checkpoint.steps(tmp_path / "checkpoints")[-1] == reached
     assert train(small_recipe(), tmp_path, method=Straight()).finished
     assert_same(final(tmp_path), final(undisturbed))
     assert lines(tmp_path) == lines(undisturbed)
     assert not [path for path in (tmp_path / "checkpoints").iterdir() if path.name.startswith(".")]
+
+
+def everyone_leaves(group: int, seconds: float = 30) -> bool:
+    """Whether no process of a group is left after a while: loaders must not outlive a killed training."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def test_loader_processes_do_not_change_the_training(undisturbed, tmp_path):
