@@ -17,6 +17,8 @@ from leadline.camera import Camera
 from leadline.errors import LeadlineError, SaveError, UsageError
 from leadline.prediction import Kind, Prediction
 from leadline.save import counts
+from leadline.save.files import remove_leftovers
+from leadline.save.writing import output_name
 
 H, W = 5, 7
 DEPTHS = ["affine_depth", "affine_disparity", "metric_depth"]
@@ -69,7 +71,7 @@ def test_what_is_written_reads_back(tmp_path, kind, format, holes):
         pytest.importorskip("OpenEXR", reason="needs the extra exr")
     prediction = made(kind, holes=holes)
     paths = save.write(prediction, tmp_path, "a/x", [format])
-    name = f"x_{save.output_name(prediction.kind)}"
+    name = f"x_{output_name(prediction.kind)}"
     path = only(paths, name + SUFFIX.get(format, f".{format}"))
     assert path.parent == tmp_path / "a"
     spread = np.ptp(prediction.values) if kind == "affine_disparity" else 1
@@ -429,7 +431,7 @@ with save.atomic(pathlib.Path({str(tmp_path)!r}) / "a") as temporary:
     assert done.returncode == -signal.SIGKILL
     assert (tmp_path / "a").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 2
-    save.remove_leftovers([tmp_path, tmp_path / "missing"])
+    remove_leftovers([tmp_path, tmp_path / "missing"])
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 

@@ -1,0 +1,58 @@
+"""What results depend on: two runs into one folder must agree on it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from leadline.camera import Camera
+from leadline.errors import LeadlineError
+from leadline.image import Picture
+from leadline.prediction import Kind, Prediction
+from leadline.save import Style
+
+
+class Predictor(Protocol):
+    """What a run needs of a model; `leadline.load` gives one."""
+
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def card(self) -> Any: ...
+
+    method: Any
+    network: Any
+    dtype: Any
+
+    def stream(
+        self, images: Iterable[Picture], *, processing_res: int | None, seed: int, batch_size: int
+    ) -> Iterator[Prediction | LeadlineError]:
+        """One result per picture, in order."""
+
+
+def of_run(
+    model: Predictor, style: Style, *, seed: int, processing_res: int | None, camera: Camera | None
+) -> dict[str, Any]:
+    """All settings that change what is in the files of a run, as JSON types. Formats only add files."""
+    return {
+        "model": model.card.name,
+        "revision": model.card.hub.revision if model.card.hub else None,
+        "weights": weights_digest(model.network),
+        "preset": model.method.preset.name,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "seed": seed,
+        "processing_res": processing_res,
+        "camera": asdict(camera) if camera else None,
+        **asdict(style),
+    }
+
+
+def weights_digest(network: Any) -> str:
+    """A short hash of the first numbers of every weight: trained on, a model of the same name is another."""
+    digest = hashlib.blake2b(digest_size=6)
+    for name, weight in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(weight.detach().flatten()[:16].float().cpu().numpy().tobytes())
+    return digest.hexdigest()
