@@ -126,9 +126,13 @@ def _broken_others() -> Iterator[tuple[str, bytes, str]]:
     yield "zero_width.jpg", jpeg[: frame + 7] + b"\0\0" + jpeg[frame + 9 :], "damaged"
     yield "nowhere.tif", b"II*\0" + struct.pack("<I", 10**9), "damaged"
     yield "no_entries.tif", b"II*\0" + struct.pack("<IHI", 8, 0, 0), "damaged"
+    yield "samples.tif", tiff(9, 7, samples=2048), "damaged"
     yield "circle.tif", b"II*\0" + struct.pack("<IHI", 8, 0, 8), "damaged"
     yield "zero_width.gif", b"GIF89a" + struct.pack("<HHBBB", 0, 0, 0, 0, 0) + b";", "damaged"
     yield "no_frame.gif", b"GIF89a" + struct.pack("<HHBBB", 9, 7, 0, 0, 0) + b";", "damaged"
+    for compression in ("lzw", "adobe_deflate"):  # what libtiff decodes
+        squeezed = encoded("TIFF", compression=f"tiff_{compression}")
+        yield f"broken_{compression}.tif", squeezed[:900] + bytes(90) + squeezed[990:], "damaged"
     yield "words.ppm", b"P6 nine seven 255\n", "damaged"
     yield "negative.ppm", b"P6 -9 7 255\n" + bytes(189), "damaged"
     yield "photo.heic", b"\0\0\0\x18ftypheic" + bytes(40), "HEIC"
@@ -212,8 +216,8 @@ def bmp(width: int, height: int) -> bytes:
     )
 
 
-def tiff(width: int, height: int) -> bytes:
+def tiff(width: int, height: int, samples: int = 1) -> bytes:
     """A grey TIFF of one empty strip."""
-    tags = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: 1}
+    tags = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 8, 277: samples, 278: height, 279: 1}
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", 0)

@@ -8,20 +8,22 @@ decoded, if the header already says that they are too many.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import io
+import logging
 import os
 import re
 import stat
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, _imaging
 
 from leadline.camera import Camera
 from leadline.errors import CameraError, ImageError, UsageError
@@ -233,7 +235,7 @@ def _exif_camera(image: Image.Image, width: int, height: int) -> Camera | None:
         return None
 
 
-@contextmanager
+@contextlib.contextmanager
 def _damage_named(name: str, kind: str, max_pixels: int) -> Iterator[None]:
     """Make one ImageError of whatever a decoder raises: on broken bytes Pillow raises nearly every class."""
     try:
@@ -259,15 +261,15 @@ def _too_large(name: str, size: str, max_pixels: int) -> ImageError:
 
 
 class _QuietPillow:
-    """While any thread decodes, Pillow's warnings are off and its pixel limit is no lower than ours.
+    """While any thread decodes: no warnings and log lines of Pillow, no words of libtiff, our pixel limit.
 
-    Both are settings of the whole process: the first thread in changes them, the last one out restores them.
+    All are settings of the whole process: the first thread in changes them, the last one out restores them.
     """
 
     def __init__(self) -> None:
-        self._lock, self._inside, self._undo = threading.Lock(), 0, ExitStack()
+        self._lock, self._inside, self._undo = threading.Lock(), 0, contextlib.ExitStack()
 
-    @contextmanager
+    @contextlib.contextmanager
     def __call__(self, max_pixels: int) -> Iterator[None]:
         with self._lock:
             if self._inside == 0:
@@ -287,6 +289,15 @@ class _QuietPillow:
         self._undo.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
         self._undo.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", module=r"PIL\.")
+        pillow = logging.getLogger("PIL")
+        self._undo.callback(pillow.setLevel, pillow.level)
+        pillow.setLevel(logging.CRITICAL + 1)
+        with contextlib.suppress(
+            OSError, AttributeError
+        ):  # where libtiff, which writes to stderr, is linked in
+            set_handler = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
+            set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+            self._undo.callback(set_handler, set_handler(None))
 
 
 _quiet_pillow = _QuietPillow()
