@@ -300,6 +300,18 @@ def test_bfloat16_trains(tmp_path):
     assert all(math.isfinite(line["loss"]) for line in lines(tmp_path))
 
 
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_twice_the_batch(tmp_path):
+    script = str(Path(__file__).parent / "training.py")
+    plain = ["model={dropout: 0, noise: 0}", "ema.decay=0"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script]
+    subprocess.run([*launch, str(tmp_path / "two"), *plain], check=True)
+    twice = ["stages.first.batch.size=4", "stages.second.batch.size=6"]
+    subprocess.run([sys.executable, script, str(tmp_path / "one"), *plain, *twice], check=True)
+    two, one = final(tmp_path / "two")["weights"], final(tmp_path / "one")["weights"]
+    torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)
+
+
 # ---- mistakes --------------------------------------------------------------------------------------------
 
 
@@ -354,6 +366,12 @@ def test_wrong_data_are_named_before_step_1(tmp_path, options, message):
             "uneven",
         ),
         (["optimiser.groups={nothing: {}}"], TrainError, "'nothing'"),
+        (
+            ["stages.first.sizes=[[8, 9]]"],
+            DataError,
+            "size [8, 9]: this network needs multiples of 2: for example [8, 8]",
+        ),
+        (["validation.held.size=[7, 8]"], DataError, "size [7, 8]"),
     ],
 )
 def test_wrong_recipes_end_in_one_line_before_step_1(tmp_path, overrides, error, message):

@@ -26,6 +26,7 @@ from leadline.data import DATASETS
 from leadline.data.sample import Batch, Sample
 from leadline.losses import Loss
 from leadline.prediction import Kind
+from leadline.sizes import SizeRule
 from leadline.train import train
 from leadline.train.display import Silent
 
@@ -83,6 +84,7 @@ class Straight(nn.Module):
     """Depth by two convolutions with dropout between them; noise from the generator is added."""
 
     kind = Kind.affine_depth
+    size_rule = SizeRule(multiple=2)
     card = Card(name="untitled", method="straight", kind=Kind.affine_depth)
 
     def __init__(self, dropout: float = 0.1, noise: float = 0.01, poison: int = 0) -> None:
@@ -126,4 +128,5 @@ def small_recipe(*overrides: str) -> recipe.Recipe:
 
 if __name__ == "__main__":
     run, *overrides = sys.argv[1:]
-    print(train(small_recipe(*overrides), run, method=Straight(), display=Silent()).message)
+    chosen = small_recipe(*overrides)
+    print(train(chosen, run, method=Straight(**chosen.model)).message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +38,12 @@ def train(
 
     Raises a LeadlineError, one line, before the first step if the recipe, its data or the device cannot work.
     """
-    display, run = display or Silent(), Path(run)
-    with (
-        _settings(recipe) as accelerator,
-        locked(run, accelerator.is_main_process),
-        Heartbeat(run / "heartbeat.json", display.say) as heartbeat,
-        Stop().listening() as stop,
-        closing(display),
-    ):
+    run = Path(run)
+    with _settings(recipe) as accelerator, locked(run, accelerator.is_main_process), ExitStack() as open_:
+        main = accelerator.is_main_process
+        display = open_.enter_context(closing(display if display and main else Silent()))
+        heartbeat = open_.enter_context(Heartbeat(run / "heartbeat.json" if main else None, display.say))
+        stop = open_.enter_context(Stop().listening())
         trainer = Trainer(recipe, run, accelerator, method or build.method(recipe), display, heartbeat)
         trainer.begin(resume)
         return trainer.fit(stop)

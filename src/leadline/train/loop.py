@@ -5,6 +5,7 @@ Interrupted equals uninterrupted: a step follows from the checkpoint before it a
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -90,6 +91,7 @@ class Trainer:
                 f"{self.run} holds a training at step {done[-1]}: resume it or choose another folder"
             )
         self._phase("opening the data")
+        preflight.check_sizes(self.recipe, self.method.size_rule.multiple)
         self.batches = feed.stages(self.recipe, feed.open_all(self.recipe), rank, world)
         self.held_out = {n: feed.validation(n, entry) for n, entry in self.recipe.validation.items()}
         if done:
@@ -110,6 +112,7 @@ class Trainer:
         if resumed:
             facts["changed"] = self._changes()
         write(self.run / "recipe.yaml", documents.dump(self.recipe))
+        write(self.run / "environment.json", json.dumps(facts, indent=1))
         self.log.cut(self.step if resumed else -1)
         self.log.write("resume" if resumed else "start", self.step, **facts)
         word = f"resumed at step {self.step}" if resumed else "started"

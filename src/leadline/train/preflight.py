@@ -12,8 +12,22 @@ from torch import Tensor, nn
 from leadline.data.mix import Stages, fetch
 from leadline.data.sample import Array, Sample
 from leadline.errors import DataError, TrainError
+from leadline.recipe import Recipe
 
 PLAUSIBLE_M = (0.02, 500.0)  # median depth of a picture; millimetres read as metres give thousands
+
+
+def check_sizes(recipe: Recipe, multiple: int) -> None:
+    """DataError if a size (height, width) anywhere in the recipe does not suit the network."""
+    trained = {
+        size for stage in recipe.plan for entry in recipe.data.values() for size in stage.sizes or entry.sizes
+    }
+    for height, width in sorted(trained | {e.size for e in recipe.validation.values() if e.size}):
+        if height % multiple or width % multiple:
+            nearby = [max(multiple, round(side / multiple) * multiple) for side in (height, width)]
+            raise DataError(
+                f"size [{height}, {width}]: this network needs multiples of {multiple}: for example {nearby}"
+            )
 
 
 def check_data(batches: Stages) -> list[Sample]:

@@ -1,7 +1,8 @@
 """The run folder: recipe, environment, log, heartbeat, and the signals that end a run early but in order.
 
     recipe.yaml             as resolved
-    log.jsonl               one line per event; those named start and resume hold the environment
+    environment.json        of the newest start; log.jsonl has it for every one
+    log.jsonl               one line per event
     curves.png              heartbeat.json
     checkpoints/<step>/     samples/<step>.png
     model/                  when the training is complete
@@ -123,7 +124,7 @@ class Heartbeat:
     """
 
     def __init__(
-        self, path: Path, say: Callable[[str], None], every: float = 10, patience: float = 120
+        self, path: Path | None, say: Callable[[str], None], every: float = 10, patience: float = 120
     ) -> None:
         self.path, self.say, self.every, self.patience = path, say, every, patience
         self.step, self.phase, self.since, self.warned = 0, "starting", time.monotonic(), 0.0
@@ -137,7 +138,8 @@ class Heartbeat:
         """Write the file; warn after `patience` seconds in one phase, then after twice as long, and so on."""
         seconds = time.monotonic() - self.since
         facts = {"time": time.time(), "pid": os.getpid(), "step": self.step, "phase": self.phase}
-        write(self.path, json.dumps(facts | {"seconds_in_phase": round(seconds, 1)}))
+        if self.path:
+            write(self.path, json.dumps(facts | {"seconds_in_phase": round(seconds, 1)}))
         if seconds > max(self.patience, 2 * self.warned):
             self.warned = seconds
             self.say(f"step {self.step}: {self.phase} for {seconds:.0f} s now")
