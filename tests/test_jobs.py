@@ -236,6 +236,26 @@ def test_other_settings_never_mix_in_silence(tmp_path, change, said):
     assert jobs.files([tmp_path / "in"], tmp_path / "out", **options | change).skipped == 2
 
 
+def test_a_camera_may_depend_on_the_size_of_the_image(tmp_path):
+    photographs(tmp_path / "in", ["x.jpg"])
+    photographs(tmp_path / "in", ["wide.jpg"], size=(10, 40))
+
+    def seeing(degrees):
+        return lambda width, height: Camera.from_fov(width, height, horizontal=degrees)
+
+    def go(camera):
+        return jobs.files([tmp_path / "in"], tmp_path / "out", model=Fake(), camera=camera)
+
+    assert go(seeing(90)).done == 2
+    camera = save.read(tmp_path / "out" / "wide_depth.npy").camera
+    assert (camera.width, round(camera.fx)) == (40, 20)
+    assert go(seeing(90)).skipped == 2
+    with pytest.raises(UsageError, match="camera"):
+        go(seeing(60))
+    other = jobs.files([tmp_path / "in"], tmp_path / "other", model=Fake(), camera=seeing(90)(40, 10))
+    assert [failure[:2] for failure in other.failed] == [("x", "read")]
+
+
 def test_a_model_trained_on_under_its_name_is_another(tmp_path):
     class Weights:
         def __init__(self, value):

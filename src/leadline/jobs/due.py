@@ -33,7 +33,7 @@ def due(
     Raises UsageError if results of other inputs, or of other settings, are in the way, unless `overwrite`,
     which makes every job due.
     """
-    tasks, strangers, outdated = [], [], []
+    tasks, strangers, outdated, wanted = [], [], [], digest(settings)
     for job in jobs:
         task = Task(job, stamp_of(job.source), past.entries.get(job.name))
         before = task.before
@@ -41,7 +41,7 @@ def due(
             tasks.append(task)
         elif _is_stranger(task):
             strangers.append(task)
-        elif before.state == "done" and before.settings != digest(settings):
+        elif before.state == "done" and before.settings != wanted:
             outdated.append(task)
         elif not (_is_done(task, formats) and all(os.path.lexists(folder / name) for name in before.outputs)):
             tasks.append(task)

@@ -115,7 +115,7 @@ def _folder(root: str, recursive: bool, results: str | None) -> Iterator[Found]:
         for name in sorted(files):
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
                 source = os.path.join(folder, name)
-                yield Found(source, root, os.path.relpath(source, root))
+                yield Found(source, root, source[len(root) :].lstrip(os.sep))
 
 
 def _glob(pattern: str, results: str | None) -> Iterator[Found]:

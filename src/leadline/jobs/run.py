@@ -26,7 +26,7 @@ from leadline.jobs.due import Task, due
 from leadline.jobs.flow import Stop, interruptible, overlapped
 from leadline.jobs.inputs import collect
 from leadline.jobs.manifest import Entry, Manifest, State, digest, load
-from leadline.jobs.settings import Predictor, of_run
+from leadline.jobs.settings import CameraOf, Predictor, of_run
 from leadline.prediction import Prediction
 from leadline.save.files import inside, write_bytes
 
@@ -86,7 +86,7 @@ class Order:
     style: save.Style
     overwrite: bool
     stop_on_error: bool
-    camera: Camera | None
+    camera: Camera | CameraOf | None
     max_pixels: int
 
 
@@ -108,7 +108,7 @@ def files(
     seed: int = 0,
     batch_size: int = 1,
     processing_res: int | None = None,
-    camera: Camera | None = None,
+    camera: Camera | CameraOf | None = None,
     max_pixels: int = image.MAX_PIXELS,
     recursive: bool = False,
     overwrite: bool = False,
@@ -117,6 +117,7 @@ def files(
 ) -> Summary:
     """Predict every input (see `collect`) and write the results below `out` (see `save.write`).
 
+    `camera` is of every upright image, or a call (width, height) -> Camera; without one, EXIF is asked.
     What an earlier run did with the same settings is skipped; an input that was edited since, or whose
     results are gone or lack a format, is done again. Inputs that fail are recorded, with stage and reason,
     and the run goes on, unless `on_error` is "stop"; the next run tries them again. Files that no run wrote
@@ -172,7 +173,11 @@ class _Run:
             raise self.broken
 
     def _read(self, task: Task) -> Picture:
-        return image.read(task.job.source, max_pixels=self.order.max_pixels, camera=self.order.camera)
+        picture = image.read(task.job.source, max_pixels=self.order.max_pixels)
+        camera = self.order.camera
+        if camera is not None and not isinstance(camera, Camera):
+            camera = camera(picture.width, picture.height)
+        return image.read(picture, camera=camera)
 
     def _shots(self, reads: Iterator[tuple[Task, Future[Picture]]], stream: Stream) -> Iterator[Shot]:
         """Predict the readable pictures. If the model breaks down, find out alone which picture it was."""

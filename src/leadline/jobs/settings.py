@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, Protocol
 
 from leadline.camera import Camera
-from leadline.errors import LeadlineError
+from leadline.errors import CameraError, LeadlineError
 from leadline.image import Picture
 from leadline.prediction import Kind, Prediction
 from leadline.save import Style
+
+CameraOf = Callable[[int, int], Camera]  # width, height of the upright image
 
 
 class Predictor(Protocol):
@@ -33,7 +35,12 @@ class Predictor(Protocol):
 
 
 def of_run(
-    model: Predictor, style: Style, *, seed: int, processing_res: int | None, camera: Camera | None
+    model: Predictor,
+    style: Style,
+    *,
+    seed: int,
+    processing_res: int | None,
+    camera: Camera | CameraOf | None,
 ) -> dict[str, Any]:
     """All settings that change what is in the files of a run, as JSON types. Formats only add files."""
     return {
@@ -44,9 +51,22 @@ def of_run(
         "dtype": str(model.dtype).removeprefix("torch."),
         "seed": seed,
         "processing_res": processing_res,
-        "camera": asdict(camera) if camera else None,
+        "camera": _words(camera) if camera else None,
         **asdict(style),
     }
+
+
+def _words(camera: Camera | CameraOf) -> Any:
+    """A camera, or what a rule for cameras gives for images of three sizes."""
+    if isinstance(camera, Camera):
+        return asdict(camera)
+    words: list[Any] = []
+    for side in (100, 1000, 10000):
+        try:
+            words.append(asdict(camera(side, side)))
+        except CameraError as error:  # not for images of that size
+            words.append(str(error))
+    return words
 
 
 def weights_digest(network: Any) -> str:

@@ -119,7 +119,7 @@ def read_tiff(data: bytes) -> tuple[Array, Text]:
 
 def exr_bytes(channels: Mapping[str, Array], text: Text) -> bytes:
     """Channels [H,W], float32 or float16, with lossless ZIP; the text as header attributes of these names."""
-    library = _openexr()
+    library = openexr()
     header = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage, **text}
     with tempfile.TemporaryDirectory() as folder:  # the library writes to names only
         path = Path(folder) / "image.exr"
@@ -133,12 +133,13 @@ def read_exr(data: bytes) -> tuple[dict[str, Array], Text]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.exr"
         path.write_bytes(data)
-        with _openexr().File(str(path), separate_channels=True) as file:
+        with openexr().File(str(path), separate_channels=True) as file:
             text = {name: words for name, words in file.header().items() if isinstance(words, str)}
             return {name: np.array(channel.pixels) for name, channel in file.channels().items()}, text
 
 
-def _openexr() -> Any:
+def openexr() -> Any:
+    """The library for EXR files, imported when it is needed. Raises SaveError where it is not installed."""
     try:
         import OpenEXR  # noqa: PLC0415
     except ImportError as error:

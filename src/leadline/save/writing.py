@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from leadline.errors import SaveError, UsageError
 from leadline.prediction import Kind, Prediction
+from leadline.save.containers import openexr
 from leadline.save.files import inside, write_bytes
 from leadline.save.formats import LAYOUTS, USUAL, WORDLESS, Shot, Style, check_choice
 
@@ -94,8 +95,8 @@ def choose(
 ) -> tuple[str, ...]:
     """Formats as they will be written: the layout's usual ones for None, no doubles, the record where needed.
 
-    Raises UsageError for a name that does not exist, or a format that cannot hold a model's `kind`: ask
-    before a long run.
+    Raises UsageError for a name that does not exist, or a format that cannot hold a model's `kind`, SaveError
+    if the package for one is not installed: ask before a long run.
 
     >>> choose(["png16", "npy", "npy"])
     ('png16', 'npy', 'json')
@@ -114,6 +115,8 @@ def choose(
             raise UsageError(f"format {name!r} cannot hold {kind}: choose from {', '.join(able)}")
     if not chosen:
         raise UsageError(f"no format is given: choose from {', '.join(able)}")
+    if "exr" in chosen:
+        openexr()  # now, not after the first prediction
     data = tuple(name for name in chosen if name != "json")
     return (*data, "json") if data != chosen or not WORDLESS.isdisjoint(data) else data
 
