@@ -20,12 +20,14 @@ sys.path.insert(0, str(Path(__file__).parent))  # loader processes import the da
 
 from training import KillAt, Straight, small_recipe
 
+from leadline import methods, recipe
 from leadline.errors import DataError, DeviceError, TrainError
 from leadline.recipe import Ema, Optimiser, Schedule
 from leadline.train import checkpoint, export, optimise, preflight, train
 from leadline.train.display import Silent
 from leadline.train.run import Heartbeat, Log, locked
 
+RECIPES = Path(__file__).parents[1] / "recipes"
 TIMES = {"seconds", "wait", "rate"}
 
 
@@ -224,12 +226,12 @@ def test_heartbeat_says_what_takes_long(tmp_path):
 
 
 def test_thirty_steps_on_four_pictures_halve_the_loss(tmp_path):
-    recipe = small_recipe(
+    easy = small_recipe(
         "data={ramps: {options: {count: 4}}}",
         *("stages={}", "steps=30", "batch={size: 4}"),
         *("optimiser.lr=0.05", "schedule={}", "ema.decay=0"),
     )
-    train(recipe, tmp_path, method=Straight(dropout=0))
+    train(easy, tmp_path, method=Straight(dropout=0))
     losses = [line["loss"] for line in lines(tmp_path) if line["event"] == "validation"]
     assert losses[-1] < losses[0] / 2
 
@@ -257,9 +259,7 @@ def test_learning_rate_matches_the_authors(golden, case, warmup, total):
 
 
 def test_the_published_recipe_has_the_authors_learning_rate(golden):
-    from leadline import recipe
-
-    published = recipe.load(Path(__file__).parents[1] / "recipes" / "e2e_ft_depth.yaml")
+    published = recipe.load(RECIPES / "e2e_ft_depth.yaml")
     rates = [optimise.lr_at(step, published) for step in range(210)]
     expected = golden("e2e/lr").e2e_lr_first210
     torch.testing.assert_close(torch.tensor(rates, dtype=torch.float64), expected, rtol=0, atol=1e-12)
@@ -348,9 +348,9 @@ class Detached(Straight):
     ],
 )
 def test_wrong_data_are_named_before_step_1(tmp_path, options, message):
-    recipe = small_recipe(f"data={{ramps: {{options: {options}}}}}")
+    wrong = small_recipe(f"data={{ramps: {{options: {options}}}}}")
     with pytest.raises(DataError, match=message):
-        train(recipe, tmp_path, method=Straight())
+        train(wrong, tmp_path, method=Straight())
     assert not Log(tmp_path / "log.jsonl").read()
 
 
@@ -379,6 +379,12 @@ def test_wrong_recipes_end_in_one_line_before_step_1(tmp_path, overrides, error,
         train(small_recipe(*overrides), tmp_path, method=Straight())
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_published_recipes_say_which_data_are_missing(tmp_path):
+    for name in ("e2e_ft_depth", "e2e_ft_normals"):
+        with pytest.raises(DataError, match="data set 'hypersim' is unknown here: known are scenes"):
+            train(recipe.load(RECIPES / f"{name}.yaml"), tmp_path)
 
 
 def test_a_network_that_receives_no_gradient_is_noticed(tmp_path):
@@ -436,16 +442,13 @@ def test_a_missing_device_is_one_line(tmp_path):
 
 
 def test_the_tiny_recipe_trains_and_its_model_loads(tmp_path):
-    from leadline import recipe
-    from leadline.methods import get
-
     tiny = recipe.load(
-        Path(__file__).parents[1] / "recipes" / "tiny.yaml",
+        RECIPES / "tiny.yaml",
         ["steps=4", "batch.size=2", "workers=0", "data.scenes.sizes=[[16, 24]]", "every.log=1"]
         + ["validation.scenes.count=2", "validation.scenes.size=[16, 24]", "every.checkpoint=2"],
     )
     outcome = train(tiny, tmp_path / "run", display=Silent())
-    method, _ = get("e2e-ft")
+    method, _ = methods.get("e2e-ft")
     x = torch.rand(1, 3, 16, 24)
     expected = method.load(outcome.model).eval()(x)["disparity"]
     exported = export(tmp_path / "run", tmp_path / "again")

@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState
 
 from leadline.errors import DeviceError
 from leadline.recipe import Recipe
-from leadline.train import build
+from leadline.train import build, feed
 from leadline.train.display import Display, Silent
 from leadline.train.loop import Outcome, Trainer
 from leadline.train.result import export
@@ -44,8 +44,9 @@ def train(
         display = open_.enter_context(closing(display if display and main else Silent()))
         heartbeat = open_.enter_context(Heartbeat(run / "heartbeat.json" if main else None, display.say))
         stop = open_.enter_context(Stop().listening())
+        sets = feed.open_all(recipe)  # before the network: a missing folder is found in a second
         trainer = Trainer(recipe, run, accelerator, method or build.method(recipe), display, heartbeat)
-        trainer.begin(resume)
+        trainer.begin(sets, resume)
         return trainer.fit(stop)
 
 

@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from leadline import documents
+from leadline.data.mix import Set
 from leadline.data.sample import Batch, Sample, collate
 from leadline.errors import TrainError
 from leadline.recipe import Recipe
@@ -82,17 +83,17 @@ class Trainer:
 
     # ---- start -------------------------------------------------------------------------------------------
 
-    def begin(self, resume: bool) -> None:
-        """Open the data, restore or check everything, and say so; nothing is trained yet."""
+    def begin(self, sets: dict[str, Set], resume: bool) -> None:
+        """Restore or check everything, and say so; nothing is trained yet."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         done = checkpoint.steps(self.checkpoints)
         if done and not resume:
             raise TrainError(
                 f"{self.run} holds a training at step {done[-1]}: resume it or choose another folder"
             )
-        self._phase("opening the data")
         preflight.check_sizes(self.recipe, self.method.size_rule.multiple)
-        self.batches = feed.stages(self.recipe, feed.open_all(self.recipe), rank, world)
+        self.batches = feed.stages(self.recipe, sets, rank, world)
+        self._phase("loading the pictures for validation")
         self.held_out = {n: feed.validation(n, entry) for n, entry in self.recipe.validation.items()}
         if done:
             self._restore(done[-1])
