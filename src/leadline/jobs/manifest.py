@@ -100,7 +100,10 @@ class Manifest:
         self._one_at_a_time = threading.Lock()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+            flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(
+                os, "O_BINARY", 0
+            )  # each known to one system only
             self._handle = os.open(self.path, flags, 0o666)
         except OSError as error:
             raise refused(error, self.path) from error
@@ -139,9 +142,10 @@ class Manifest:
             raise refused(error, self.path) from error
 
     def _end_torn_line(self) -> None:
-        size = os.fstat(self._handle).st_size
-        if size and os.pread(self._handle, 1, size - 1) != b"\n":
-            os.write(self._handle, b"\n")
+        if os.fstat(self._handle).st_size:
+            os.lseek(self._handle, -1, os.SEEK_END)
+            if os.read(self._handle, 1) != b"\n":
+                os.write(self._handle, b"\n")
 
     def _alone(self) -> bool:
         """Whether nobody else writes here now. The lock ends with the process, however that ends."""
