@@ -82,7 +82,8 @@ def test_delta1_and_absrel_are_the_textbook_ones(bundled, frame):
 
 
 def test_the_best_of_several_fits_comes_first(bundled, frame):
-    fake = bundled.Contender("fake", "here", lambda rgb: 40 * right_depth(frame), ["negated", "inverted", "in depth"])
+    fits = ["negated", "inverted", "in depth"]
+    fake = bundled.Contender("fake", "here", lambda rgb: 40 * right_depth(frame), fits)
     scores = bundled.measure(fake, [frame, frame])
     assert [s.delta1 for s in scores] == sorted((s.delta1 for s in scores), reverse=True)
     assert {s.fit for s in scores} == set(fake.fits)

@@ -1,0 +1,82 @@
+"""`leadline data`: training data that is made rather than collected."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leadline.cli import ui
+from leadline.errors import UsageError
+
+app = typer.Typer(no_args_is_help=True, help="Training data.")
+
+
+@app.callback()
+def group() -> None:
+    """Training data."""  # a group stays one, however few commands it has
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to fill.", show_default=False)],
+    count: Annotated[
+        int, typer.Option("--count", "-n", metavar="N", min=1, help="Scenes that shall be there.")
+    ] = 1000,
+    size: Annotated[
+        str, typer.Option(metavar="HxW", help="Several take turns: 192x256,256x192.")
+    ] = "192x256",
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Two seeds share no scene.")] = 0,
+    kind: Annotated[
+        str | None, typer.Option(metavar="NAME", help="One layout only, such as room or street.")
+    ] = None,
+    textures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Photographs to use on surfaces.", file_okay=False)
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Processes. [default: one per core]")
+    ] = None,
+    json_report: Annotated[bool, typer.Option("--json", help="Print what is there as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> int:
+    """Render scenes with exact depth and normals into a folder; run again to go on."""
+    sizes = parse_sizes(size)
+    from leadline.data.synth import synthesise
+    from leadline.scenes import LAYOUTS
+
+    if kind is not None and kind not in LAYOUTS:
+        raise UsageError(f"--kind is {kind!r}: choose one of {', '.join(LAYOUTS)}")
+    try:
+        with ui.bar("scenes", quiet) as step:
+            synthesise(
+                out,
+                count,
+                sizes,
+                seed,
+                kind=kind,
+                textures=textures,
+                workers=workers,
+                progress=lambda done, total: step(done, total, ""),
+            )
+    except KeyboardInterrupt:
+        ui.say(f"stopped; what is in {out} is complete, the same command goes on")
+        return 130
+    if json_report:
+        ui.report({"folder": str(out), "count": count, "seed": seed, "sizes": [list(s) for s in sizes]})
+    else:
+        print(out)
+    return 0
+
+
+def parse_sizes(text: str) -> list[tuple[int, int]]:
+    """'192x256,256x192' -> [(192, 256), (256, 192)], height first. Raises UsageError.
+
+    >>> parse_sizes("192x256")
+    [(192, 256)]
+    """
+    found = [re.fullmatch(r"\s*([1-9]\d{0,4})\s*[xX]\s*([1-9]\d{0,4})\s*", part) for part in text.split(",")]
+    if not all(found):
+        raise UsageError(f"--size is {text!r}: height x width is needed, such as 192x256")
+    return [(int(match[1]), int(match[2])) for match in found if match]

@@ -1,0 +1,53 @@
+"""`leadline train`: a recipe, with overrides, in a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leadline.cli import ui
+from leadline.errors import DocumentError, UsageError
+
+INTERRUPTED = 130
+
+
+def train(
+    recipe: Annotated[
+        Path,
+        typer.Argument(metavar="RECIPE", help="YAML file.", exists=True, dir_okay=False, show_default=False),
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Such as optimiser.lr=3e-5.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="DIR", help="Folder of the run. [default: runs/RECIPE]")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Go on from the newest checkpoint in the folder.")
+    ] = True,
+    json_report: Annotated[bool, typer.Option("--json", help="Print how it ended as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> int:
+    """Train a model by a recipe. Ctrl-C saves and stops; the same command goes on."""
+    for word in overrides or []:
+        if "=" not in word:
+            raise UsageError(f"{word!r} after the recipe: an override 'key.path=value' is wanted there")
+    from leadline.recipe import load
+    from leadline.train import train as run_recipe
+    from leadline.train.display import Live, Silent
+
+    folder = run or Path("runs") / recipe.stem
+    try:
+        document = load(recipe, overrides or [])
+    except DocumentError as error:  # here the document is the command
+        raise UsageError(str(error)) from None
+    outcome = run_recipe(document, folder, resume=resume, display=Silent() if quiet else Live())
+    ui.say(outcome.message, quiet)
+    model = str(outcome.model) if outcome.model else None
+    if json_report:
+        ui.report({"run": str(folder), "step": outcome.step, "finished": outcome.finished, "model": model})
+    elif model:
+        print(model)
+    return 0 if outcome.finished else INTERRUPTED
