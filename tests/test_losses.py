@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
@@ -43,7 +44,7 @@ def test_scale_shift_l1_of_a_constant_matches_reference_under_compat(golden):
     assert_close(grad, g.ssi_const_grad)
 
 
-@pytest.mark.parametrize("constant", [0.0, 0.25, -3.0, 1e4])
+@pytest.mark.parametrize("constant", [0.0, 0.1, 0.25, -3.3, 1e4])
 def test_scale_shift_l1_of_a_constant_is_the_best_constant_fit(constant, golden):
     g = golden("e2e/losses")
     pred = torch.full_like(g.ssi_gt, constant)
@@ -171,8 +172,34 @@ def test_midas_is_the_sum_of_its_parts():
     pred, target, valid = random_maps()
     loss = losses.midas(pred, target, valid, gradient_weight=0.5)
     assert_close(loss.parts["l1"], losses.median_mad_l1(pred, target, valid))
-    assert_close(loss.parts["gradient"], losses.gradient_matching(pred, target, valid))
-    assert_close(loss.total, loss.parts["l1"] + 0.5 * loss.parts["gradient"])
+    assert_close(loss.parts["edges"], losses.gradient_matching(pred, target, valid))
+    assert_close(loss.total, loss.parts["l1"] + 0.5 * loss.parts["edges"])
+
+
+def test_midas_with_log_weight_adds_the_relative_error_after_a_fit():
+    pred, target = torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8) + 0.1
+    valid = torch.rand(2, 1, 8, 8) > 0.2
+    plain, loss = losses.midas(pred, target, valid), losses.midas(pred, target, valid, log_weight=0.7)
+    assert_close(loss.total, plain.total + 0.7 * losses.aligned_log_l1(pred, target, valid))
+
+
+def test_aligned_log_l1_is_the_log_of_the_depth_ratio_after_the_fit():
+    target, valid = torch.rand(1, 1, 6, 7) + 0.2, torch.ones(1, 1, 6, 7, dtype=torch.bool)
+    pred = 0.5 * target + 0.01 * torch.randn(1, 1, 6, 7) - 4
+    scale, shift = np.polyfit(pred.flatten().numpy().astype(float), target.flatten().numpy().astype(float), 1)
+    ratio = (scale * pred + shift) / target
+    assert_close(losses.aligned_log_l1(pred, target, valid), ratio.log().abs().mean(), atol=1e-5, rtol=0)
+
+
+def test_aligned_log_l1_ignores_the_sky_and_has_a_finite_gradient_without_a_valid_pixel():
+    target = torch.rand(2, 1, 6, 7) + 0.2
+    target[1] = 0  # an image of nothing but sky
+    pred, valid = torch.rand(2, 1, 6, 7, requires_grad=True), torch.ones(2, 1, 6, 7, dtype=torch.bool)
+    loss = losses.aligned_log_l1(pred, target, valid)
+    loss.backward()
+    assert_close(loss, losses.aligned_log_l1(pred[:1], target[:1], valid[:1]))
+    assert torch.isfinite(pred.grad).all()
+    assert (pred.grad[1] == 0).all()
 
 
 @pytest.mark.parametrize("function", [losses.scale_shift_l1, losses.median_mad_l1])

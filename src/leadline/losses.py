@@ -96,11 +96,44 @@ def gradient_matching(pred: Tensor, target: Tensor, valid: Tensor, scales: int =
     return _edges(_residual(pred, target, valid), valid, scales)
 
 
-def midas(pred: Tensor, target: Tensor, valid: Tensor, gradient_weight: float = 0.5, scales: int = 4) -> Loss:
-    """`median_mad_l1` + gradient_weight * `gradient_matching` (MiDaS, Sec. 5), normalising once for both."""
+def midas(
+    pred: Tensor,
+    target: Tensor,
+    valid: Tensor,
+    gradient_weight: float = 0.5,
+    log_weight: float = 0.0,
+    scales: int = 4,
+) -> Loss:
+    """`median_mad_l1` + gradient_weight * `gradient_matching` (MiDaS, Sec. 5), normalising once for both.
+
+    log_weight adds `aligned_log_l1`, for disparities: the same relative error counts the same near and far.
+    """
     residual = _residual(pred, target, valid)
     error, edges = _mean_per_image(residual.abs(), valid), _edges(residual, valid, scales)
-    return Loss(error + gradient_weight * edges, {"l1": error.detach(), "gradient": edges.detach()})
+    parts = {"l1": error.detach(), "edges": edges.detach()}
+    total = error + gradient_weight * edges
+    if log_weight:
+        log = aligned_log_l1(pred, target, valid)
+        total, parts["log"] = total + log_weight * log, log.detach()
+    return Loss(total, parts)
+
+
+def aligned_log_l1(pred: Tensor, target: Tensor, valid: Tensor, farthest: float = 100.0) -> Tensor:
+    """Mean |log(s p + t) - log target| over the disparities nearer than `farthest` metres, with s and t
+    fitted by least squares on them: the relative error of the depths that an aligned prediction gives.
+
+    Fitted disparities under half of 1 / farthest count as that and get no gradient; elsewhere it also flows
+    through the fit. Mean over each image's pixels, then over the images that have any.
+
+    >>> t = torch.rand(1, 1, 4, 4) + 0.1; ok = torch.ones_like(t, dtype=torch.bool)
+    >>> round(aligned_log_l1(3 * t - 1, t, ok).item(), 5)
+    0.0
+    """
+    valid = valid & (target > 1 / farthest)
+    pred, target = torch.where(valid, pred, 0), torch.where(valid, target, 1)
+    scale, shift = align.fit(pred, target, valid)  # [B,1,1,1] each
+    fitted = (scale * pred + shift).clamp(min=0.5 / farthest)
+    return _mean_per_image(torch.where(valid, fitted.log() - target.log(), 0).abs(), valid)
 
 
 def _residual(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:

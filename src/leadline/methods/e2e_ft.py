@@ -40,6 +40,7 @@ class Config(BaseModel):
     noise: Literal["none", "zeros", "gaussian", "pyramid"] = "zeros"  # Tab. 4: zeros; none: RGB latent only
     loss: Literal["paper", "midas"] = "paper"  # paper: eq. 1 or 2; midas: robust, for training from nothing
     gradient_weight: float = 0.5  # midas: weight of the edges
+    log_weight: float = 0.0  # midas, disparity: weight of the relative error after a fit
     percentiles: tuple[float, float] | None = (0.02, 0.98)  # Supp. B: depths beyond these are moved to them
     clamp: bool = (
         True  # code: values beyond [-1,1] are cut and get no gradient; without it maps are stretched
@@ -59,6 +60,8 @@ class Config(BaseModel):
     def _possible(self) -> Self:
         if self.target == "normals" and self.loss == "midas":
             raise ValueError("loss midas is for depth and disparity: normals need loss paper")
+        if self.log_weight and self.target != "disparity":
+            raise ValueError(f"log_weight is for disparity, the target is {self.target}: leave it out")
         try:
             replace(presets.get(self.compat).size, **self.size)
         except (TypeError, UsageError) as error:
@@ -149,8 +152,7 @@ class E2EFT(nn.Module):
         generators = None if generator is None else [generator] * len(batch.rgb)
         text = self._empty(self.config.train_text_tokens)
         pred = self(batch.rgb, generators=generators, text=text)[self.config.target]
-        with torch.autocast(pred.device.type, enabled=False):
-            return self._compare(pred.float(), *self._wanted(batch))
+        return self._compare(pred.float(), *self._wanted(batch))
 
     def _wanted(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What the prediction is compared with, and where."""
@@ -171,7 +173,7 @@ class E2EFT(nn.Module):
 
     def _compare(self, pred: Tensor, wanted: Tensor, valid: Tensor) -> Loss:
         if self.config.loss == "midas":
-            return losses.midas(pred, wanted, valid, self.config.gradient_weight)
+            return losses.midas(pred, wanted, valid, self.config.gradient_weight, self.config.log_weight)
         normals = self.config.target == "normals"
         name, function = ("angle", losses.angular) if normals else ("ssi", losses.scale_shift_l1)
         total = function(pred, wanted, valid, compat=self.preset.plain_losses)
