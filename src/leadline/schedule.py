@@ -124,12 +124,11 @@ class Schedule:
     @cached_property
     def alphas_cumprod(self) -> Tensor:
         """alpha_bar [T], float32: the share of signal left at each step."""
-        with torch.inference_mode(False):  # it is kept, and training may come after prediction
-            if self.beta_schedule == "linear":
-                betas = torch.linspace(self.beta_start, self.beta_end, self.steps, dtype=torch.float32)
-            else:
-                betas = scaled_linear_betas(self.beta_start, self.beta_end, self.steps)
-            return (1 - (zero_snr_betas(betas) if self.zero_snr else betas)).cumprod(0)
+        if self.beta_schedule == "linear":
+            betas = torch.linspace(self.beta_start, self.beta_end, self.steps, dtype=torch.float32)
+        else:
+            betas = scaled_linear_betas(self.beta_start, self.beta_end, self.steps)
+        return (1 - (zero_snr_betas(betas) if self.zero_snr else betas)).cumprod(0)
 
     def clean(self, x_t: Tensor, out: Tensor, t: int | Tensor) -> Tensor:
         """x_0 from the noisy latent x_t and the network's output, by what this network predicts. t: one for

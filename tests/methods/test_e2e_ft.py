@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 from torch.testing import assert_close
 
-from leadline import coding, methods, noise, sizes
+from leadline import coding, losses, methods, noise, sizes
 from leadline.cards import Card
 from leadline.errors import DataError, DocumentError, LeadlineError, ShapeError, UsageError, WeightsError
 from leadline.methods import Method
@@ -337,11 +337,13 @@ def test_text_of_training_may_be_longer_than_of_prediction():
     assert seen == [77, 2]
 
 
-def test_half_precision_gives_the_loss_in_float32():
-    model = tiny.small().bfloat16()
-    batch = tiny.batch()
-    batch.rgb = batch.rgb.bfloat16()
-    assert model.loss(batch).total.dtype == torch.float32
+def test_the_loss_of_half_precision_is_taken_in_float32():
+    model, batch = tiny.small(), tiny.batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        pred, loss = model(batch.rgb)["disparity"], model.loss(batch)
+    assert pred.dtype == torch.bfloat16
+    expected = losses.midas(pred.float(), *coding.disparity(batch.depth_m, batch.valid))
+    assert torch.equal(loss.total, expected.total)
 
 
 def test_sizes_fit_the_networks():
