@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))  # loader processes import the data set by this name
 
@@ -24,7 +27,7 @@ from leadline import methods, recipe
 from leadline.errors import DataError, DeviceError, TrainError
 from leadline.recipe import Ema, Optimiser, Schedule
 from leadline.train import checkpoint, export, optimise, preflight, train
-from leadline.train.display import Silent
+from leadline.train.display import Live, Silent
 from leadline.train.run import Heartbeat, Log, locked
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -220,6 +223,16 @@ def test_heartbeat_says_what_takes_long(tmp_path):
     assert json.loads((tmp_path / "heartbeat.json").read_text())["step"] == 7
     assert len(said) == 1
     assert said[0].startswith("step 7: waiting for batch 7: scenes, pictures 3, 1 ...")
+
+
+def test_the_display_writes_plain_lines_where_there_is_no_terminal(tmp_path):
+    out = io.StringIO()
+    train(small_recipe(), tmp_path, method=Straight(), display=Live(Console(file=out, soft_wrap=True)))
+    written = out.getvalue().splitlines()
+    assert written[0] == "started: straight, 0.00 M trainable parameters, cpu, float32, 20 steps"
+    assert written[1].startswith("step 0: validation held: loss 1.5")
+    pattern = r"step 20/20  loss \d\.\d+  lr \d\.\de-0\d  .* pictures/s  waiting for data +\d+%  0:00:00 left"
+    assert re.fullmatch(pattern, written[-2])
 
 
 # ---- learning --------------------------------------------------------------------------------------------
@@ -422,6 +435,28 @@ def test_fewer_steps_than_done_are_refused(undisturbed):
 def test_two_processes_cannot_train_in_one_folder(tmp_path):
     with locked(tmp_path), pytest.raises(TrainError, match="another process trains here"):
         train(small_recipe(), tmp_path, method=Straight())
+
+
+def test_settings_changed_on_resume_count(tmp_path):
+    train(small_recipe("stages.second.steps=2"), tmp_path, method=Straight())
+    later = small_recipe("stages.second.steps=4", "optimiser.groups={bias: {weight_decay: 0.3}}")
+    train(later, tmp_path, method=Straight())
+    groups = final(tmp_path)["optimiser"]["param_groups"]
+    assert [(group["weight_decay"], group["lr_factor"]) for group in groups] == [(0.3, 1.0), (0.01, 1.0)]
+    with pytest.raises(TrainError, match="grouped otherwise"):
+        train(small_recipe("optimiser.groups={}"), tmp_path, method=Straight())
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    def full(state: object, file: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    train(small_recipe(), tmp_path, method=Straight(), display=KillAt(6))
+    monkeypatch.setattr(checkpoint.torch, "save", full)
+    with pytest.raises(TrainError, match="cannot be saved .*No space left on device"):
+        train(small_recipe(), tmp_path, method=Straight())
+    assert checkpoint.steps(tmp_path / "checkpoints") == [5, 6]
+    assert not [path for path in (tmp_path / "checkpoints").iterdir() if path.name.startswith(".")]
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):

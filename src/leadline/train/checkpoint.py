@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from leadline.errors import TrainError
+from leadline.errors import SaveError, TrainError
+from leadline.save import atomic
 
 STATE, FACTS = "state.pt", "facts.json"
 
@@ -25,21 +26,20 @@ def save(folder: Path, step: int, state: dict[str, Any], facts: dict[str, Any]) 
     target, temporary = folder / f"{step:08d}", folder / f".{step:08d}.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    with open(temporary / STATE, "wb") as file:
-        torch.save(state, file)
-        _sync(file.fileno())
-    with open(temporary / FACTS, "w", encoding="utf-8") as text:
-        json.dump(facts, text, indent=1)
-        _sync(text.fileno())
-    temporary.rename(target)
-    directory = os.open(folder, os.O_RDONLY)
-    os.fsync(directory)
-    os.close(directory)
+    try:
+        with open(temporary / STATE, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        with atomic(temporary / FACTS) as name:
+            name.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        temporary.rename(target)
+    except (OSError, RuntimeError, SaveError) as error:  # torch reports a full disk as a RuntimeError
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise TrainError(
+            f"{target}: cannot be saved ({error}): make room and resume from the one before"
+        ) from None
     return target
-
-
-def _sync(descriptor: int) -> None:
-    os.fsync(descriptor)
 
 
 def steps(folder: Path) -> list[int]:

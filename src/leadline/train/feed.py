@@ -6,7 +6,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from leadline.data.mix import Mix, Set, Source, Stages, fetch
 from leadline.data.sample import Sample
 from leadline.errors import LeadlineError
 from leadline.recipe import Recipe, Validation
+
+START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # the main process's affair: it saves, then ends its workers
 
 
 def open_all(recipe: Recipe) -> dict[str, Set]:
@@ -83,11 +87,13 @@ def stream(batches: Stages, first: int, workers: int) -> Generator[list[Sample]]
         num_workers=workers,
         collate_fn=_unchanged,
         worker_init_fn=_quiet_worker if workers else None,
-        multiprocessing_context="forkserver" if workers else None,
+        multiprocessing_context=START if workers else None,
         prefetch_factor=4 if workers else None,
         generator=torch.Generator(),  # without one, torch would draw from its global generator
     )
-    for samples in loader:
+    with _signals_held():
+        batches_in_order = iter(loader)
+    for samples in batches_in_order:
         if isinstance(samples, LeadlineError):
             raise samples
         yield samples
@@ -97,11 +103,24 @@ def _unchanged(samples: list[Sample] | LeadlineError) -> list[Sample] | Leadline
     return samples
 
 
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Processes started within it are deaf to signals from the first moment; ours arrive when it is left."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _quiet_worker(number: int) -> None:
-    """One thread each; signals are the main process's affair, which saves first and then ends its workers."""
+    """One thread each, deaf to signals also where the fork server was started by others."""
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

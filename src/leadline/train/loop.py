@@ -76,6 +76,7 @@ class Trainer:
         self.average = optimise.Average(method, recipe.ema)
         self.log = Log(run / "log.jsonl")
         self.checkpoints = run / "checkpoints"
+        self.held_out: dict[str, list[list[Sample]]] = {}  # on the main process: validation, in batches
         self.step = 0
         self.bad_in_row = 0
         self.best: dict[str, Any] = {}  # step and value of the best validation
@@ -93,8 +94,9 @@ class Trainer:
             )
         preflight.check_sizes(self.recipe, self.method.size_rule.multiple)
         self.batches = feed.stages(self.recipe, sets, rank, world)
-        self._phase("loading the pictures for validation")
-        self.held_out = {n: feed.validation(n, entry) for n, entry in self.recipe.validation.items()}
+        if self.accelerator.is_main_process:
+            self._phase("loading the pictures for validation")
+            self.held_out = {n: feed.validation(n, entry) for n, entry in self.recipe.validation.items()}
         if done:
             self._restore(done[-1])
         else:
@@ -128,7 +130,7 @@ class Trainer:
         changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
         if changed:
             self.display.say(
-                f"the recipe differs from the run's own in {', '.join(changed)}: going on with it"
+                f"the recipe differs from the run's so far in {', '.join(changed)}: from here on it counts"
             )
         return changed
 
@@ -160,7 +162,7 @@ class Trainer:
                 self._step(batches)
                 self._note(seconds=time.monotonic() - started, wait=waited, images=sum(map(len, batches)))
                 self._now_and_then()
-                if self._agreed(stop):
+                if self._agreed(stop) and self.step < self.recipe.total_steps:
                     return self._leave(stop)
         return self._finish()
 
@@ -254,7 +256,7 @@ class Trainer:
 
     def _validate(self) -> None:
         """Every held-out set, on the main process; the mean of their losses decides on the best step."""
-        if not self.held_out or not self.accelerator.is_main_process:
+        if not self.held_out:
             return
         self._phase("validating")
         losses = []
@@ -281,7 +283,7 @@ class Trainer:
         ]
         with self._evaluating():
             outputs = self.method(self._to_device(samples).rgb, generators=generators)
-        pictures.samples(samples, outputs, self.method.kind, self.run / "samples" / f"{self.step:08d}.png")
+        pictures.sheet(samples, outputs, self.method.kind, self.run / "samples" / f"{self.step:08d}.png")
         pictures.curves(self.log.read(), self.run / "curves.png")
 
     @contextmanager
@@ -328,7 +330,7 @@ class Trainer:
         preflight.check_same_network(self._trained(), state["weights"], self.run)
         self.method.load_state_dict(state["weights"], strict=False)  # the frozen parts are there already
         self.average.load(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        optimise.restore(self.optimiser, state["optimiser"])
         self.step, self.bad_in_row = state["step"], state["bad_in_row"]
         self.best, self.window = state["best"], state["window"]
 

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +80,20 @@ def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
     """The learning rate for the next step, times each group's factor."""
     for group in optimiser.param_groups:
         group["lr"] = lr * group["lr_factor"]
+
+
+def restore(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Put back an optimiser's state, but keep the recipe's settings: they may have been changed since."""
+    settings = [{k: v for k, v in group.items() if k != "params"} for group in optimiser.param_groups]
+    try:
+        optimiser.load_state_dict(state)
+    except ValueError:
+        raise TrainError(
+            "optimiser.groups: the checkpoint's weights are grouped otherwise: "
+            "keep the groups of the run's recipe.yaml"
+        ) from None
+    for group, own in zip(optimiser.param_groups, settings, strict=True):
+        group.update(own)
 
 
 class Average:

@@ -94,7 +94,7 @@ def _ticks(low: float, high: float) -> list[float]:
     ]
 
 
-def samples(samples: Sequence[Sample], outputs: Mapping[str, Tensor], kind: Kind, path: Path) -> None:
+def sheet(samples: Sequence[Sample], outputs: Mapping[str, Tensor], kind: Kind, path: Path) -> None:
     """One row per sample: photograph, target, prediction (the method's main output, [B,C,h,w])."""
     predictions = next(iter(outputs.values())).detach().float().cpu().permute(0, 2, 3, 1).numpy()  # [B,h,w,C]
     rows = [
