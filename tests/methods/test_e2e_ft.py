@@ -263,6 +263,7 @@ def test_infinite_depth_is_far_disparity_and_no_depth(target):
     wanted, valid = model._wanted(batch)
     assert wanted[valid].isfinite().all()
     assert valid[:, :, :8].all() == (target == "disparity")
+    assert valid[:, :, 8:].all()
     assert model.loss(batch).total.isfinite()
 
 
