@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leadline.cli import camera, ui
+from leadline.cli import camera, pipe, ui
 from leadline.cli.models import card_of
-from leadline.errors import DeviceError, LeadlineError, SaveError, UsageError
+from leadline.errors import DeviceError, LeadlineError, UsageError
 
 if TYPE_CHECKING:
     from leadline.image import Picture
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from leadline.prediction import Prediction
     from leadline.save import Style
 
-PIPE = "-"  # as input: stdin; as output: stdout
 INTERRUPTED = 130
 SHOWN = 12  # result files that a terminal gets to see
 
@@ -84,17 +83,18 @@ def predict(
     camera_of = camera.choose(fov, focal_px, focal_mm, sensor_mm, K)
     style = save.Style(layout=layout, cmap=cmap)
     chosen = _formats(formats, out, style)
-    piped = PIPE in inputs or out == PIPE
+    piped = pipe.PIPE in inputs or out == pipe.PIPE
     if piped:
-        _check_pipe(inputs, out, json_report)
+        pipe.check(inputs, out, json_report)
     watched = Watched(_load(model, device, dtype, compat, download), camera_of, lambda s: ui.say(s, quiet))
     limit = max_pixels or image.MAX_PIXELS
     if piped:
-        picture = image.read(sys.stdin.buffer.read() if inputs[0] == PIPE else inputs[0], max_pixels=limit)
+        picture = pipe.read(inputs[0], limit)
         (result,) = watched.stream([picture], seed=seed, processing_res=processing_res)
         if isinstance(result, LeadlineError):
             raise result
-        return _one(result, picture, out, chosen, style, overwrite)
+        pipe.write(result, picture, out, chosen, style, overwrite)
+        return 0
     from leadline import jobs
 
     names: list[str] = []
@@ -154,25 +154,12 @@ def _formats(words: list[str] | None, out: str, style: Style) -> list[str] | Non
     names = [name.strip() for word in words or [] for name in word.split(",") if name.strip()]
     if words and not names:
         raise UsageError(f"--format is {','.join(words)!r}: choose from {', '.join(save.FORMATS)}")
-    if out == PIPE:
+    if out == pipe.PIPE:
         names = names or ["png"]
         if len(names) > 1:
             raise UsageError(f"stdout takes one --format, {len(names)} are given: {', '.join(names)}")
     save.choose(names or None, None, style)
     return names or None
-
-
-def _check_pipe(inputs: list[str], out: str, json_report: bool) -> None:
-    if len(inputs) > 1:
-        raise UsageError(f"{len(inputs)} inputs are given: a pipe takes one picture")
-    if inputs[0] == PIPE and sys.stdin.isatty():
-        raise UsageError("stdin is a terminal: pipe a picture in, as in `leadline predict - < photo.jpg`")
-    if out == PIPE and json_report:
-        raise UsageError("--json and -o - both want stdout: choose one")
-    if out == PIPE and sys.stdout.isatty():
-        raise UsageError("stdout is a terminal: redirect it, as in `-o - > depth.png`")
-    if inputs[0] != PIPE and not Path(inputs[0]).is_file():
-        raise UsageError(f"{inputs[0]} is no file: a pipe takes one picture")
 
 
 def _load(model: str, device: str, dtype: str, compat: str | None, download: bool) -> Model:
@@ -184,30 +171,6 @@ def _load(model: str, device: str, dtype: str, compat: str | None, download: boo
         return load(model, device=device, dtype=dtype, compat=compat, download=download)
     except DeviceError as error:
         raise UsageError(str(error)) from None
-
-
-def _one(
-    prediction: Prediction,
-    picture: Picture,
-    out: str,
-    formats: list[str] | None,
-    style: Style,
-    overwrite: bool,
-) -> int:
-    """One picture of a pipe: its bytes to stdout, or its files, named `stdin`, into a folder."""
-    from leadline import save
-
-    if out == PIPE and formats:
-        sys.stdout.buffer.write(save.encode(prediction, formats[0], rgb=picture.rgb, style=style))
-        sys.stdout.buffer.flush()
-        return 0
-    for output in save.plan(prediction, "stdin", formats, rgb=picture.rgb, style=style):
-        path = save.inside(Path(out), output.name)
-        if path.exists() and not overwrite:
-            raise SaveError(f"{path} exists: choose another folder, or --overwrite")
-        save.write_bytes(path, output.encode())
-        print(path)
-    return 0
 
 
 def _noting(names: list[str], step: ui.Step) -> ui.Step:

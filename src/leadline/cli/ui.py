@@ -94,7 +94,7 @@ def _live() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[file]}", markup=False),
     )
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    return Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
 
 
 class _Log:

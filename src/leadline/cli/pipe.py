@@ -1,0 +1,61 @@
+"""One picture from stdin or to stdout."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leadline.errors import SaveError, UsageError
+
+if TYPE_CHECKING:
+    from leadline.image import Picture
+    from leadline.prediction import Prediction
+    from leadline.save import Style
+
+PIPE = "-"  # as input: stdin; as output: stdout
+STEM = "stdin"  # of result files, where the picture has no name
+
+
+def check(inputs: list[str], out: str, json_report: bool) -> None:
+    """Raise UsageError for what a pipe cannot do."""
+    if len(inputs) > 1:
+        raise UsageError(f"{len(inputs)} inputs are given: a pipe takes one picture")
+    if inputs[0] == PIPE and sys.stdin.isatty():
+        raise UsageError("stdin is a terminal: pipe a picture in, as in `leadline predict - < photo.jpg`")
+    if out == PIPE and json_report:
+        raise UsageError("--json and -o - both want stdout: choose one")
+    if out == PIPE and sys.stdout.isatty():
+        raise UsageError("stdout is a terminal: redirect it, as in `-o - > depth.png`")
+    if inputs[0] != PIPE and not Path(inputs[0]).is_file():
+        raise UsageError(f"{inputs[0]} is no file: a pipe takes one picture")
+
+
+def read(source: str, max_pixels: int) -> Picture:
+    """The picture on stdin, or of a file."""
+    from leadline import image
+
+    return image.read(sys.stdin.buffer.read() if source == PIPE else source, max_pixels=max_pixels)
+
+
+def write(
+    prediction: Prediction,
+    picture: Picture,
+    out: str,
+    formats: list[str] | None,
+    style: Style,
+    overwrite: bool,
+) -> None:
+    """The bytes of the one format to stdout, or files named `stdin` into a folder, listed on stdout."""
+    from leadline import save
+
+    if out == PIPE and formats:
+        sys.stdout.buffer.write(save.encode(prediction, formats[0], rgb=picture.rgb, style=style))
+        sys.stdout.buffer.flush()
+        return
+    for output in save.plan(prediction, STEM, formats, rgb=picture.rgb, style=style):
+        path = save.inside(Path(out), output.name)
+        if path.exists() and not overwrite:
+            raise SaveError(f"{path} exists: choose another folder, or --overwrite")
+        save.write_bytes(path, output.encode())
+        print(path)
