@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from leadline import align as align
+    from leadline import camera as camera
     from leadline import colour as colour
     from leadline import image as image
+    from leadline import jobs as jobs
+    from leadline import metrics as metrics
     from leadline import save as save
     from leadline import scenes as scenes
     from leadline.camera import Camera as Camera
@@ -31,7 +34,7 @@ _MODULE_OF = {
     "Prediction": "leadline.prediction",
     "load": "leadline.predict",
 }
-_MODULES = ("align", "colour", "image", "save", "scenes")
+_MODULES = ("align", "camera", "colour", "image", "jobs", "metrics", "save", "scenes")
 
 __all__ = ["__version__", *_MODULE_OF, *_MODULES]
 
