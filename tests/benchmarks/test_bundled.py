@@ -38,7 +38,7 @@ def right_depth(frame):
 
 
 @pytest.mark.parametrize(
-    "fit,raw",
+    ("fit", "raw"),
     [
         ("in depth", lambda d: 0.2 * d - 3),
         ("in depth", lambda d: 2 - 0.1 * d),  # a negative scale is allowed

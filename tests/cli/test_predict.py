@@ -136,12 +136,20 @@ def test_camera_options_reach_the_record(predict, photo, tmp_path, words, fx):
     assert (record["camera"]["width"], record["camera_source"]) == (40, "given")
 
 
+def test_another_camera_is_another_setting(predict, photo, tmp_path):
+    assert predict(photo, "-o", tmp_path / "out", "--fov", 60).code == 0
+    assert predict(photo, "-o", tmp_path / "out", "--fov", 60).code == 0
+    done = predict(photo, "-o", tmp_path / "out", "--fov", 70)
+    assert done.code == 2
+    assert "camera" in done.err
+
+
 def test_an_impossible_camera_fails_its_picture_alone(predict, tmp_path):
     save_photo(tmp_path / "in" / "small.png", (40, 30))
     save_photo(tmp_path / "in" / "wide.png", (4000, 8))
     done = predict(tmp_path / "in", "-o", tmp_path / "out", "--focal-px", 40)
     assert done.code == 1
-    assert "wide.png (predict): a focal length of 40 px" in done.err
+    assert "wide.png (read): a focal length of 40 px" in done.err
     assert values(tmp_path / "out", "small").shape == (30, 40)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from leadline.errors import SaveError, UsageError
 
 if TYPE_CHECKING:
+    from leadline.cli.camera import CameraOf
     from leadline.image import Picture
     from leadline.prediction import Prediction
     from leadline.save import Style
@@ -31,11 +32,12 @@ def check(inputs: list[str], out: str, json_report: bool) -> None:
         raise UsageError(f"{inputs[0]} is no file: a pipe takes one picture")
 
 
-def read(source: str, max_pixels: int) -> Picture:
-    """The picture on stdin, or of a file."""
+def read(source: str, max_pixels: int, camera_of: CameraOf | None) -> Picture:
+    """The picture on stdin, or of a file, with the camera that the options describe."""
     from leadline import image
 
-    return image.read(sys.stdin.buffer.read() if source == PIPE else source, max_pixels=max_pixels)
+    picture = image.read(sys.stdin.buffer.read() if source == PIPE else source, max_pixels=max_pixels)
+    return image.read(picture, camera=camera_of and camera_of(picture.width, picture.height))
 
 
 def write(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -86,10 +86,10 @@ def predict(
     piped = pipe.PIPE in inputs or out == pipe.PIPE
     if piped:
         pipe.check(inputs, out, json_report)
-    watched = Watched(_load(model, device, dtype, compat, download), camera_of, lambda s: ui.say(s, quiet))
+    watched = Watched(_load(model, device, dtype, compat, download), lambda line: ui.say(line, quiet))
     limit = max_pixels or image.MAX_PIXELS
     if piped:
-        picture = pipe.read(inputs[0], limit)
+        picture = pipe.read(inputs[0], limit, camera_of)
         (result,) = watched.stream([picture], seed=seed, processing_res=processing_res)
         if isinstance(result, LeadlineError):
             raise result
@@ -108,6 +108,7 @@ def predict(
             seed=seed,
             processing_res=processing_res,
             batch_size=batch_size,
+            camera=camera_of,
             max_pixels=limit,
             recursive=recursive,
             overwrite=overwrite,
@@ -118,25 +119,19 @@ def predict(
 
 
 class Watched:
-    """A model that also puts the camera of the options on each picture, and says once what goes on."""
+    """A model that says once, with its first result, what goes on."""
 
-    def __init__(
-        self, model: Model, camera_of: camera.CameraOf | None, say: Callable[[str], None] | None
-    ) -> None:
-        self.model, self.camera_of, self.say = model, camera_of, say
+    def __init__(self, model: Model, say: Callable[[str], None]) -> None:
+        self.model = model
+        self.say: Callable[[str], None] | None = say
         self.kind, self.card = model.kind, model.card
         self.method, self.network, self.dtype = model.method, model.network, model.dtype
 
     def stream(self, images: Iterable[Picture], **options: Any) -> Iterator[Prediction | LeadlineError]:
-        """As `Model.stream`. A camera that cannot be right is raised when its picture's turn comes."""
-        for result in self.model.stream(map(self._aimed, images), **options):
+        """As `Model.stream`."""
+        for result in self.model.stream(images, **options):
             self._note(result)
             yield result
-
-    def _aimed(self, picture: Picture) -> Picture:
-        if self.camera_of is None:
-            return picture
-        return replace(picture, camera=self.camera_of(picture.width, picture.height), camera_source="given")
 
     def _note(self, result: Prediction | LeadlineError) -> None:
         if self.say is None or isinstance(result, LeadlineError):
