@@ -133,14 +133,15 @@ def test_loader_processes_do_not_change_the_training(undisturbed, tmp_path):
     assert_same(final(tmp_path), final(undisturbed))
 
 
-def test_sigterm_to_the_whole_process_group_saves(tmp_path):
+@pytest.mark.parametrize("moment", ["start", "train"])
+def test_sigterm_to_the_whole_process_group_saves(tmp_path, moment):
     """As a service manager or a closed terminal sends it: the loaders must not die before the checkpoint."""
     script = [sys.executable, str(Path(__file__).parent / "training.py"), str(tmp_path), "workers=2"]
     many = ["stages.first.steps=100000", "every.checkpoint=0"]
     process = subprocess.Popen([*script, *many], start_new_session=True, stdout=subprocess.PIPE, text=True)
     log = tmp_path / "log.jsonl"
     deadline = time.monotonic() + 60
-    while not (log.exists() and '"train"' in log.read_text()) and time.monotonic() < deadline:
+    while not (log.exists() and f'"{moment}"' in log.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGTERM)
     out, _ = process.communicate(timeout=60)
@@ -231,7 +232,7 @@ def test_the_display_writes_plain_lines_where_there_is_no_terminal(tmp_path):
     written = out.getvalue().splitlines()
     assert written[0] == "started: straight, 0.00 M trainable parameters, cpu, float32, 20 steps"
     assert written[1].startswith("step 0: validation held: loss 1.5")
-    pattern = r"step 20/20  loss \d\.\d+  lr \d\.\de-0\d  .* pictures/s  waiting for data +\d+%  0:00:00 left"
+    pattern = r"step 20/20  loss \d\.\d+  lr \d\.\de-0\d  .*/s  \d+% waiting  0:00:00 left"
     assert re.fullmatch(pattern, written[-2])
 
 

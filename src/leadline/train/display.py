@@ -42,7 +42,7 @@ class Live:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(file=sys.stderr, soft_wrap=True, highlight=False)
-        columns = (BarColumn(30), MofNCompleteColumn(), TextColumn("{task.description}"))
+        columns = (BarColumn(12), MofNCompleteColumn(), TextColumn("{task.description}"))
         self.bar = (
             Progress(*columns, console=self.console, transient=True) if self.console.is_terminal else None
         )
@@ -76,13 +76,13 @@ class Live:
             self.bar.stop()
 
     def _line(self, step: int, facts: Facts) -> str:
-        """`loss 0.6612  lr 9.1e-04  13.2 pictures/s  data 12 %  1:02:03 left`."""
+        """`loss 0.6612  lr 9.1e-04  13.2/s  12% waiting  1:02:03 left`: pictures, and waiting for them."""
         per_step = (time.monotonic() - self.began) / max(1, step - self.first)
         wait = facts["wait"] / max(facts["seconds"], 1e-9)
         left = clock(per_step * (self.total - step))
         return (
-            f"loss {facts['loss']:.4f}  lr {facts['lr']:.1e}  {facts['rate']:.1f} pictures/s  "
-            f"waiting for data {wait:.0%}  {left} left"
+            f"loss {facts['loss']:.4f}  lr {facts['lr']:.1e}  {facts['rate']:.1f}/s  "
+            f"{wait:.0%} waiting  {left} left"
         )
 
 
