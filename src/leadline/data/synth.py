@@ -106,7 +106,7 @@ class SynthFolder:
     def __getitem__(self, index: int) -> Sample:
         path = _path(self.folder, self.numbers[index])
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
                 rgb, depth, K = file["rgb"], file["depth"], file["K"]
                 normals = file["normals"].astype(np.float32) if "normals" in self.fields else None
                 classes = file["classes"].astype(np.int64) if "classes" in self.fields else None

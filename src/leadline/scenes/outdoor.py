@@ -9,6 +9,8 @@ import numpy as np
 from leadline.scenes import objects, shapes
 from leadline.scenes.world import SURROUNDINGS, Light, Material, Stage, World, turn_x, turn_z
 
+SOLIDS_PER_SIDE = 95  # of a street: what stands far away is left out first
+
 
 def street(world: World) -> Stage:
     rng = world.rng
@@ -191,7 +193,8 @@ def _roadside(world: World, side: int, edge: float, crowd: float) -> None:
                 (0.7, tall / 2, 70),
                 world.material(*patterns, tile=(1, 4), photo=0.15, shine=0.0),
             )
-    while z < 110 and len(world.kinds) < 190:
+    full = len(world.kinds) + SOLIDS_PER_SIDE
+    while z < 110 and len(world.kinds) < full:
         if houses or rng.random() < 0.15:
             back = edge + rng.uniform(5, 8) + (rng.uniform(2, 14) if crowd > 0.25 else 0)
             with world.thing("building" if crowd < 0.25 else "house", side * back, z + 5, side * math.pi / 2):

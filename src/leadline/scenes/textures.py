@@ -144,7 +144,8 @@ def _colour(rng: Rng, saturation: float = 0.5) -> Array:
     """
     grey, strength = rng.uniform(0.15, 0.95), saturation * rng.random() ** 1.5
     warmth = np.array([0.12, 0.0, -0.12]) * rng.uniform(-0.3, 1.0)
-    return np.clip(grey * (1 + strength * rng.uniform(-1, 1, 3) + warmth), 0, 1).astype(np.float32)
+    colour = np.clip(grey * (1 + strength * rng.uniform(-1, 1, 3) + warmth), 0, 1)
+    return np.asarray(colour, np.float32)
 
 
 def _tinted(rng: Rng, base: tuple[float, float, float], spread: float = 0.25) -> Array:
