@@ -115,6 +115,21 @@ def test_diffusers_and_transformers_stay_with_networks_and_weights(module):
     assert not heavy or part(module) in ("networks", "weights"), f"{module} imports {heavy}"
 
 
+def test_processes_that_load_data_import_no_networks():
+    """Each of them pays seconds and hundreds of megabytes for diffusers and accelerate."""
+    reached, ahead = set(), ["leadline.data.loading", "leadline.data.scenes", "leadline.data.synth"]
+    while ahead:
+        module = ahead.pop()
+        if module not in reached:
+            reached.add(module)
+            ahead += own_imports(FILES[module]) & set(MODULES)
+    assert {m for m in reached if LAYER_OF[part(m)] == LAYER_OF["networks"] or part(m) == "train"} == set()
+    assert {name.split(".")[0] for m in reached for name in imports(FILES[m])} & {
+        *HEAVY,
+        "accelerate",
+    } == set()
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_files_stay_readable(module):
     lines = FILES[module].read_text(encoding="utf-8").count("\n")

@@ -9,7 +9,6 @@ rgb uint8 [H,W,3], depth float32 [H,W] metres (inf: sky), normals float16 [H,W,3
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import zipfile
 from collections.abc import Callable, Sequence
@@ -18,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from leadline import __version__
 from leadline.camera import Camera
+from leadline.data.loading import processes, quiet
 from leadline.data.sample import Sample
 from leadline.data.scenes import Scenes, eight_bit
 from leadline.errors import DataError
@@ -63,11 +62,8 @@ def synthesise(
     if progress:
         progress(done, count)
     jobs = [(folder, i, sizes[i % len(sizes)], seed, kind, textures) for i in missing]
-    workers = workers or os.cpu_count() or 1
-    context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(
-        min(workers, max(1, len(jobs))), context, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    workers = min(workers or os.cpu_count() or 1, max(1, len(jobs)))
+    with ProcessPoolExecutor(workers, processes(), initializer=quiet) as pool:
         for _ in pool.map(_write, jobs, chunksize=8):
             done += 1
             if progress:

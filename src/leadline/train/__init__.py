@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from leadline import devices
 from leadline.errors import DeviceError
 from leadline.recipe import Recipe
 from leadline.train import build, feed
@@ -34,7 +35,8 @@ def train(
 
     `method` replaces the network that the recipe describes. `display` is told what happens (none: silence).
     SIGTERM and Ctrl-C finish the step, save, and return an Outcome that is not finished. With `workers` in
-    the recipe, a script that calls this needs the usual `if __name__ == "__main__":`.
+    the recipe, a script that calls this needs the usual `if __name__ == "__main__":`. On Linux this process
+    keeps the memory that it frees from here on (`devices.keep_freed_memory`).
 
     Raises a LeadlineError, one line, before the first step if the recipe, its data or the device cannot work.
     """
@@ -57,6 +59,7 @@ def _settings(recipe: Recipe) -> Iterator[Accelerator]:
     """
     if recipe.device == "cuda" and not torch.cuda.is_available():
         raise DeviceError("device: found no CUDA device, the recipe wants one: set device=auto or device=cpu")
+    devices.keep_freed_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(recipe.threads or threads)
     precision = "bf16" if recipe.precision == "bfloat16" else "no"

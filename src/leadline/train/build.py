@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import nn
 
-from leadline import documents, methods, weights
+from leadline import documents, methods
 from leadline.recipe import Recipe
 
 
@@ -19,6 +19,8 @@ def method(recipe: Recipe) -> nn.Module:
     """
     kind, config = methods.get(recipe.method)
     if recipe.start:
+        from leadline import weights  # diffusers takes seconds to import
+
         made = kind.load(weights.find(recipe.start), **recipe.model)
     else:
         made = kind.random(documents.validate(recipe.model, config, "recipe: model"), recipe.seed)

@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from leadline import documents
+from leadline.data import loading
 from leadline.data.mix import Set
 from leadline.data.sample import Batch, Sample, collate
 from leadline.errors import TrainError
@@ -151,7 +152,7 @@ class Trainer:
         self.display.start(self.recipe.total_steps, self.step)
         self.objective.train()
         first, _ = feed.accumulation(self.recipe, self.step)
-        with closing(feed.stream(self.batches, first, self.recipe.workers)) as stream:
+        with closing(loading.stream(self.batches, first, self.recipe.workers)) as stream:
             while self.step < self.recipe.total_steps:
                 started = time.monotonic()
                 first, count = feed.accumulation(self.recipe, self.step)
@@ -175,9 +176,9 @@ class Trainer:
             with self._synced(number == len(batches) - 1), self._randomness(randomness.STEP, number):
                 total, parts = self.objective(batch, self._generator(randomness.STEP, number))
                 self.accelerator.backward(total / len(batches))
-            self._note(loss=float(total.detach()), **{name: float(part) for name, part in parts.items()})
+            self._note(loss=float(total.detach()), **{f"loss_{name}": float(x) for name, x in parts.items()})
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip or float("inf")))
-        self._note(gradient=norm)
+        self._note(gradient_norm=norm)
         if norm < float("inf"):  # false for nan too
             self.optimiser.step()
             self.average.update(self.step)
