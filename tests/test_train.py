@@ -24,9 +24,11 @@ sys.path.insert(0, str(Path(__file__).parent))  # loader processes import the da
 from training import KillAt, Straight, small_recipe
 
 from leadline import methods, recipe
+from leadline.data.sample import Batch
 from leadline.errors import DataError, DeviceError, TrainError
+from leadline.losses import Loss
 from leadline.recipe import Ema, Optimiser, Schedule
-from leadline.train import checkpoint, export, optimise, preflight, train
+from leadline.train import checkpoint, export, optimise, pictures, preflight, train
 from leadline.train.display import Live, Silent
 from leadline.train.run import Heartbeat, Log, locked
 
@@ -234,6 +236,51 @@ def test_the_display_writes_plain_lines_where_there_is_no_terminal(tmp_path):
     assert written[1].startswith("step 0: validation held: loss 1.5")
     pattern = r"step 20/20  loss \d\.\d+  lr \d\.\de-0\d  .*/s  \d+% waiting  0:00:00 left"
     assert re.fullmatch(pattern, written[-2])
+
+
+def test_a_terminal_shows_rate_and_time_left_on_one_line(tmp_path):
+    out = io.StringIO()
+    terminal = Console(file=out, force_terminal=True, width=80, color_system=None)
+    live = Live(terminal)
+    live.start(20_000, 0)
+    live.began -= 3600
+    live.step(5_000, {"loss": 0.66, "lr": 9.1e-4, "rate": 13.2, "wait": 1.0, "seconds": 10.0})
+    live.bar.refresh()
+    live.close()
+    shown = re.split(r"[\r\n]+", re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", out.getvalue()))
+    (line,) = {text.rstrip() for text in shown if "left" in text}
+    assert line.endswith("5000/20000 loss 0.6600  lr 9.1e-04  13.2/s  10% waiting  3:00:00 left")
+    assert len(line) <= 80
+
+
+def test_parts_of_a_loss_cannot_hide_other_figures(tmp_path):
+    class Rude(Straight):
+        def loss(self, batch: Batch, generator: torch.Generator) -> Loss:
+            total = super().loss(batch, generator).total
+            return Loss(total, {name: 0 * total.detach() for name in ("loss", "step", "lr", "gradient_norm")})
+
+    train(small_recipe(), tmp_path, method=Rude())
+    last = lines(tmp_path)[-2]
+    assert (last["event"], last["step"]) == ("train", 20)
+    assert all(last[name] > 0 and last[f"loss_{name}"] == 0 for name in ("loss", "lr", "gradient_norm"))
+
+
+def test_curves_show_losses_rate_and_gradient(tmp_path):
+    train_line = {"event": "train", "loss": 0.5, "lr": 1e-3, "gradient_norm": 2.0}
+    log = [{"step": step} | train_line for step in (10, 20)]
+    log += [{"event": "validation", "step": step, "set": "held", "loss": 0.7} for step in (0, 20)]
+
+    def coloured(log, colour):
+        pictures.curves(log, tmp_path / "curves.png")
+        with Image.open(tmp_path / "curves.png") as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        panels = (pixels == wanted).all(-1).reshape(3, -1)  # losses, learning rate, gradient norm
+        return (panels.sum(axis=1) > 300).tolist()
+
+    assert coloured(log, pictures.COLOURS[0]) == [True, True, True]
+    assert coloured(log, pictures.COLOURS[1]) == [True, False, False]
+    assert coloured([*log[2:], {"event": "train", "step": 1, "loss": None, "lr": 0.0}], pictures.COLOURS[0])
 
 
 # ---- learning --------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
 Facts = Mapping[str, float]
 
@@ -42,7 +43,8 @@ class Live:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(file=sys.stderr, soft_wrap=True, highlight=False)
-        columns = (BarColumn(12), MofNCompleteColumn(), TextColumn("{task.description}"))
+        count = MofNCompleteColumn(table_column=Column(no_wrap=True))
+        columns = (BarColumn(None), count, TextColumn("{task.description}"))  # the bar takes what is left
         self.bar = (
             Progress(*columns, console=self.console, transient=True) if self.console.is_terminal else None
         )

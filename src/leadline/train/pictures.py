@@ -33,7 +33,7 @@ def curves(log: Iterable[Mapping[str, Any]], path: Path) -> None:
         if line["event"] == "train":
             _add(panels["loss"], "training", step, line["loss"])
             _add(panels["learning rate"], "", step, line["lr"])
-            _add(panels["gradient norm"], "", step, line["gradient"])
+            _add(panels["gradient norm"], "", step, line.get("gradient_norm"))
         elif line["event"] == "validation":
             _add(panels["loss"], f"validation {line['set']}", step, line["loss"])
     _save(np.concatenate([panel(title, series) for title, series in panels.items()]), path)
