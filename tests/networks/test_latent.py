@@ -62,5 +62,17 @@ def test_blocks_decode_single_channels_too():
     ],
 )
 def test_multiple_is_the_least_that_runs(unet, autoencoder, expected):
-    networks = weights.build(autoencoder), weights.build(unet)
-    assert latent.multiple(*networks) == expected
+    autoencoder, unet = weights.build(autoencoder), weights.build(unet)
+    text = [torch.zeros(1, 2, 24)] if "cross_attention_dim" in unet.config else []
+
+    @torch.inference_mode()
+    def run(side):
+        latents = latent.encode(autoencoder, torch.zeros(1, 3, side, 2 * side)).shape[2:]
+        z = unet(torch.zeros(1, unet.config.in_channels, *latents), 1, *text).sample
+        latent.decode(autoencoder, z)
+
+    assert latent.multiple(autoencoder, unet) == expected
+    run(5 * expected if expected > 1 else 17)
+    if expected > 1:
+        with pytest.raises(RuntimeError):
+            run(5 * expected // 2)

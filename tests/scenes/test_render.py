@@ -107,7 +107,7 @@ def test_fields_of_view_cover_forty_to_a_hundred_degrees() -> None:
 
 
 def test_photographs_are_used_where_given() -> None:
-    """A collection with one glaring photograph changes pictures, and leaves geometry alone."""
+    """A collection with one glaring photograph changes pictures."""
     glaring = np.zeros((64, 64, 3), np.uint8)
     glaring[..., 0] = 255
     plain = [render(seed, (24, 32)) for seed in range(6)]

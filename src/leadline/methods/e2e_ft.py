@@ -1,7 +1,10 @@
 """E2E-FT: the last diffusion step as a one-pass regressor, trained on the task itself (Martin Garcia et al.).
 
-Sec. 3: with the timestep aligned to the noise, a single step at t = T-1 works.    -> forward
-Sec. 4: then train the network end to end, through the decoder, on a task loss.   -> loss
+Sec. 3.2: with the timestep aligned to the noise, a single step at t = T works.            -> forward
+Sec. 4: then train the network end to end, through the decoder, on a task loss, eq. 1 or 2.  -> loss
+
+Symbols are the paper's: x the picture's latent, z_T the start latent, v the network's output, z_0 the clean
+latent. Its timesteps count from 1 and ours from 0: t = T is T - 1 here.
 """
 
 from __future__ import annotations
@@ -42,9 +45,7 @@ class Config(BaseModel):
     gradient_weight: float = 0.5  # midas: weight of the edges
     log_weight: float = 0.0  # midas, disparity: weight of the relative error after a fit
     percentiles: tuple[float, float] | None = (0.02, 0.98)  # Supp. B: depths beyond these are moved to them
-    clamp: bool = (
-        True  # code: values beyond [-1,1] are cut and get no gradient; without it maps are stretched
-    )
+    clamp: bool = True  # code: depth beyond [-1,1] is cut, without gradient; without it maps are stretched
     train_autoencoder: bool = False  # Tab. A-2: not worth it, unless the autoencoder starts from nothing
     checkpoint_unet: bool = False  # recompute activations in the backward pass: less memory, same gradients
     checkpoint_autoencoder: bool = False
@@ -125,12 +126,12 @@ class E2EFT(nn.Module):
         used.
         """
         check_shape(rgb, "B 3 h w", "rgb")
-        z = latent.encode(self.autoencoder, rgb)  # [B,C,h/f,w/f]
+        x = latent.encode(self.autoencoder, rgb)  # [B,C,h/f,w/f]
         if self.config.noise == "none":
-            z_T, seen = z.new_zeros(()), z
+            z_T, seen = x.new_zeros(()), x
         else:
-            z_T = noise.like(z, self.config.noise, generators) if z_T is None else z_T
-            seen = torch.cat([z, z_T], dim=1)  # [B,2C,h/f,w/f]
+            z_T = noise.like(x, self.config.noise, generators) if z_T is None else z_T
+            seen = torch.cat([x, z_T], dim=1)  # [B,2C,h/f,w/f]
         t = self.schedule.steps - 1
         v = self._unet(seen, t, text)  # [B,C,h/f,w/f]
         z_0 = self.schedule.clean(z_T, v, t)  # Sec. 4: the clean latent, not the sampler's next one
@@ -185,10 +186,11 @@ class E2EFT(nn.Module):
         self.autoencoder.train(mode and self.config.train_autoencoder)
         return self
 
-    def _unet(self, z: Tensor, t: int, text: Tensor | None) -> Tensor:
-        text = self._empty(self.config.text_tokens) if text is None else text
-        condition = () if text is None else (text.to(z.dtype).expand(len(z), -1, -1),)
-        out: Tensor = self.unet(z, t, *condition[: self.takes_text]).sample
+    def _unet(self, seen: Tensor, t: int, text: Tensor | None) -> Tensor:
+        if text is None or not self.takes_text:
+            text = self._empty(self.config.text_tokens)  # None for a UNet without cross attention
+        condition = () if text is None else (text.to(seen.dtype).expand(len(seen), -1, -1),)
+        out: Tensor = self.unet(seen, t, *condition).sample
         return out
 
     def _empty(self, tokens: int) -> Tensor | None:
