@@ -6,6 +6,7 @@ Unmarked tests are fast, run on the CPU and need no network. The others say, whe
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import torch
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background jobs start like this
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["HF_HUB_OFFLINE"] = (
     "1"  # a test that reaches for the network fails at once, also in child processes
 )
