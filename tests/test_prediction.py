@@ -61,7 +61,7 @@ def test_depth_is_raw(kind):
         ("affine_disparity", Prediction.affine_depth, "align.to"),
         ("normals", lambda p: p.depth, "normals"),
         ("segmentation", lambda p: p.depth, "segmentation"),
-        ("metric_depth", lambda p: p.normals, "surface.normals"),
+        ("metric_depth", lambda p: p.normals, "normals model"),
     ],
 )
 def test_what_makes_no_sense_is_refused_and_the_right_call_named(kind, call, names):
