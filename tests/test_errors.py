@@ -1,13 +1,20 @@
+import os
+
 import numpy as np
 import pytest
 import torch
 
 from leadline import errors
-from leadline.errors import LeadlineError, ShapeError, UsageError, check_shape, nearest
+from leadline.errors import LeadlineError, ShapeError, UsageError, check_shape, nearest, printable
 
 
 def test_a_message_is_one_line_whatever_it_quotes():
     assert str(LeadlineError("first\n  second\tthird")) == "first second third"
+
+
+def test_names_of_files_are_printed_on_one_line_in_plain_letters():
+    name = os.fsdecode(b"two\nlines \xff \x1b[31m") + " \u00e9"
+    assert printable(name).encode() == "two\\nlines \\udcff \\x1b[31m \u00e9".encode()
 
 
 def test_every_error_can_be_caught_as_one_class():

@@ -107,6 +107,15 @@ def _where(known: dict[str, int]) -> str:
     return " with " + ", ".join(f"{letter} = {size}" for letter, size in known.items()) if known else ""
 
 
+def printable(text: str) -> str:
+    """On one line and safe to print: control characters and stray bytes of file names as escapes.
+
+    >>> printable("two\\nlines"), printable("caf\u00e9")
+    ('two\\\\nlines', 'caf\u00e9')
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that looks most like `word`, or None if none comes close. For "did you mean".
 

@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError, _imaging
 
 from leadline.camera import Camera
-from leadline.errors import CameraError, ImageError, UsageError
+from leadline.errors import CameraError, ImageError, UsageError, printable
 from leadline.pixels import Over, as_rgb, channels_last, from_torch, stored, upright
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit: 512 MiB of RGB
@@ -126,7 +126,7 @@ def _read(source: Any, max_pixels: int, over: Over) -> Picture:
     if isinstance(source, bytes | bytearray | memoryview):
         return _decode(io.BytesIO(source), "image bytes", max_pixels, over)
     if isinstance(source, Image.Image):
-        name = _printable(getattr(source, "filename", "") or "PIL image")
+        name = printable(getattr(source, "filename", "") or "PIL image")
         with _quiet_pillow(max_pixels), _damage_named(name, source.format or "PIL image", max_pixels):
             return _picture(source, None, name, max_pixels, over)
     if isinstance(source, np.ndarray):
@@ -142,7 +142,7 @@ def _read(source: Any, max_pixels: int, over: Over) -> Picture:
 
 
 def _read_path(path: str | bytes, max_pixels: int, over: Over) -> Picture:
-    name = _printable(os.fsdecode(path))
+    name = printable(os.fsdecode(path))
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
@@ -173,8 +173,8 @@ def _read_file_object(file: Any, max_pixels: int, over: Over) -> Picture:
     name = file.name if isinstance(getattr(file, "name", None), str) else "image stream"
     content = file.read()
     if not isinstance(content, bytes):
-        raise ImageError(f"{_printable(name)}: opened as text, bytes are needed; open it in mode 'rb'")
-    return _decode(io.BytesIO(content), _printable(name), max_pixels, over)
+        raise ImageError(f"{printable(name)}: opened as text, bytes are needed; open it in mode 'rb'")
+    return _decode(io.BytesIO(content), printable(name), max_pixels, over)
 
 
 def _decode(file: BinaryIO, name: str, max_pixels: int, over: Over) -> Picture:
@@ -183,7 +183,7 @@ def _decode(file: BinaryIO, name: str, max_pixels: int, over: Over) -> Picture:
         raise ImageError(f"{name}: empty (0 bytes), an image is needed; copy or download it again")
     kind = sniff(head)
     if kind is None:
-        start = _printable(head[:16].decode("ascii", "backslashreplace"))
+        start = printable(head[:16].decode("ascii", "backslashreplace"))
         raise ImageError(f"{name}: not an image, it begins with '{start}'; known are {', '.join(SIGNATURES)}")
     with _quiet_pillow(max_pixels), _damage_named(name, kind, max_pixels), _open(file, kind, name) as image:
         return _picture(image, file, name, max_pixels, over)
@@ -250,7 +250,7 @@ def _damage_named(name: str, kind: str, max_pixels: int) -> Iterator[None]:
     except Exception as error:
         reason = "bad header" if isinstance(error, UnidentifiedImageError) else str(error) or "bad data"
         raise ImageError(
-            f"{name}: damaged or cut short {kind} ({_printable(reason)[:100]}); copy or download it again"
+            f"{name}: damaged or cut short {kind} ({printable(reason)[:100]}); copy or download it again"
         ) from error
 
 
@@ -301,8 +301,3 @@ class _QuietPillow:
 
 
 _quiet_pillow = _QuietPillow()
-
-
-def _printable(text: str) -> str:
-    """On one line and safe to print: control characters and stray bytes of file names as escapes."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -66,7 +66,7 @@ def synth(
     if json_report:
         ui.report({"folder": str(out), "count": count, "seed": seed, "sizes": [list(s) for s in sizes]})
     else:
-        print(out)
+        ui.paths([out])
     return 0
 
 

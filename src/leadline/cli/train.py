@@ -49,5 +49,5 @@ def train(
     if json_report:
         ui.report({"run": str(folder), "step": outcome.step, "finished": outcome.finished, "model": model})
     elif model:
-        print(model)
+        ui.paths([model])
     return 0 if outcome.finished else INTERRUPTED

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
-from leadline.errors import LeadlineError, UsageError
+from leadline.errors import LeadlineError, UsageError, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -32,8 +34,15 @@ def say(line: str, quiet: bool = False) -> None:
 
 
 def report(figures: Mapping[str, Any]) -> None:
-    """One JSON object on stdout, for scripts."""
-    print(json.dumps(figures, indent=2, ensure_ascii=False))
+    """One JSON object on stdout, for scripts: ASCII, since names of files may be no text."""
+    print(json.dumps(figures, indent=2))
+
+
+def paths(files: Iterable[str | Path]) -> None:
+    """Names of files on stdout, one per line, in the very bytes that the system knows them by."""
+    sys.stdout.flush()
+    sys.stdout.buffer.writelines(os.fsencode(file) + b"\n" for file in files)
+    sys.stdout.buffer.flush()
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -61,6 +70,11 @@ def fail(error: Exception) -> int:
         return 2
     if isinstance(error, LeadlineError):
         say(f"error: {error}")
+    elif isinstance(error, OSError) and error.strerror:  # a full disk, a missing permission: no bug of ours
+        where = (
+            f"{printable(os.fsdecode(error.filename))}: " if isinstance(error.filename, str | bytes) else ""
+        )
+        say(f"error: {where}{error.strerror}; check the name, the permissions and the space on the disk")
     else:
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         say(f"error: {' '.join(what.split())} (this is a bug: please report it with the output of --debug)")

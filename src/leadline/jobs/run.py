@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 from leadline import image, save
 from leadline.camera import Camera
-from leadline.errors import LeadlineError, SaveError, UsageError
+from leadline.errors import LeadlineError, SaveError, UsageError, printable
 from leadline.image import Picture
 from leadline.jobs.due import Task, due
 from leadline.jobs.flow import Stop, interruptible, overlapped
@@ -257,7 +257,7 @@ class _Run:
     def _fail(self, task: Task, stage: Stage, error: Exception, outputs: tuple[str, ...] = ()) -> None:
         """Record a failure. Never raises: the model's own loop may be the caller."""
         reason = str(error) if isinstance(error, LeadlineError) else f"{type(error).__name__}: {error}"
-        reason = " ".join(reason.split()).removeprefix(f"{task.job.source}: ")
+        reason = " ".join(reason.split()).removeprefix(f"{printable(task.job.source)}: ")
         logger.debug("%s: %s", task.job.source, reason, exc_info=error)
         self.summary.failed.append(Failure(task.job.name, stage, reason))
         outputs = outputs or (task.before.outputs if task.before else ())
