@@ -1,5 +1,6 @@
 """The command line answers at once, explains itself on one screen, and names mistakes in one line."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -79,6 +80,14 @@ def test_without_a_command_the_help_is_shown(run, words):
         ("predict a.jpg -o - --json", "--json"),
         ("predict a.jpg -o - --format npy,png", "one --format"),
         ("predict no-such-file.jpg -o -", "no file"),
+        ("predict - -o out --json", "--json"),
+        ("predict x.jpg --fov 0.5", "radians"),
+        ("predict x.jpg --fov nan", "--fov"),
+        ("predict x.jpg --focal-px -3", "--focal-px is -3"),
+        ("predict x.jpg --focal-mm inf --sensor-mm 36", "--focal-mm is inf"),
+        ("predict x.jpg --focal-mm 50 --sensor-mm 0", "--sensor-mm is 0"),
+        ("predict x.jpg --out=", "--out"),
+        ("predict x.jpg --model .", "no card.yaml"),
         ("models info marigold", "unknown"),
         ("models lst", "list"),
         ("data synth", "OUT"),
@@ -112,6 +121,17 @@ def test_unexpected_errors_are_one_line_too_unless_debug(run, monkeypatch):
     assert "ZeroDivisionError: of all things in two lines" in done.err
     with pytest.raises(ZeroDivisionError):
         run("--debug", "models", "info", "small")
+
+
+def test_what_the_system_refuses_is_no_bug_of_ours(run, monkeypatch):
+    def refused(_):
+        raise PermissionError(errno.EACCES, "Permission denied", "/some/where")
+
+    monkeypatch.setattr("leadline.cards.get", refused)
+    done = run("models", "info", "small")
+    assert done.code == 1
+    assert done.err.startswith("error: /some/where: Permission denied; check")
+    assert len(done.err.splitlines()) == 1
 
 
 def test_ctrl_c_is_130(run, monkeypatch):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from leadline.camera import Camera
-from leadline.errors import UsageError
+from leadline.errors import CameraError, UsageError
 
 CameraOf = Callable[[int, int], Camera]  # width, height of the upright image
 
@@ -13,7 +14,8 @@ CameraOf = Callable[[int, int], Camera]  # width, height of the upright image
 def choose(
     fov: float | None, focal_px: float | None, focal_mm: float | None, sensor_mm: float | None, K: str | None
 ) -> CameraOf | None:
-    """The one camera that the options describe; None without any. Raises UsageError for more than one.
+    """The one camera that the options describe; None without any. Raises UsageError for more than
+    one, and for numbers that no camera has.
 
     fov: horizontal, degrees. focal_mm needs sensor_mm, the sensor's width. K: "fx,fy,cx,cy" in pixels of the
     upright image, pixel centres at +0.5.
@@ -27,13 +29,25 @@ def choose(
         raise UsageError(f"{' and '.join(named)} are given: one way to describe the camera is needed")
     if (focal_mm is None) != (sensor_mm is None):
         raise UsageError("--focal-mm and --sensor-mm (the sensor's width) belong together: give both")
+    for option, value in {**given, "--sensor-mm": sensor_mm}.items():
+        if isinstance(value, float) and not 0 < value < math.inf:
+            raise UsageError(f"{option} is {value:g}: a positive number is needed")
     if fov is not None:
+        _check_fov(fov)
         return lambda width, height: Camera.from_fov(width, height, horizontal=fov)
     if focal_px is not None:
         return lambda width, height: Camera.from_focal_px(focal_px, width, height)
     if focal_mm is not None and sensor_mm is not None:
         return lambda width, height: Camera.from_focal_mm(focal_mm, sensor_mm, width, height)
     return None if K is None else _from_text(K)
+
+
+def _check_fov(fov: float) -> None:
+    """An angle is possible or not whatever the image: said once, not for each of them."""
+    try:
+        Camera.from_fov(1, 1, horizontal=fov)
+    except CameraError as error:
+        raise UsageError(f"--fov: {error}") from None
 
 
 def _from_text(K: str) -> CameraOf:

@@ -53,11 +53,12 @@ def card_of(name: str) -> Card:
     folder = Path(name)
     if (folder / "card.yaml").is_file():
         return cards.read(folder / "card.yaml")
-    if folder.is_dir():
-        raise UsageError(f"{name} has no card.yaml: a folder that Leadline has saved is needed here")
     try:
         return cards.get(name)
     except WeightsError as error:
+        if folder.is_dir():
+            problem = f"{name} has no card.yaml: a folder that Leadline has saved is needed here"
+            raise UsageError(problem) from None
         raise UsageError(str(error)) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +25,10 @@ def check(inputs: list[str], out: str, json_report: bool) -> None:
         raise UsageError(f"{len(inputs)} inputs are given: a pipe takes one picture")
     if inputs[0] == PIPE and sys.stdin.isatty():
         raise UsageError("stdin is a terminal: pipe a picture in, as in `leadline predict - < photo.jpg`")
-    if out == PIPE and json_report:
-        raise UsageError("--json and -o - both want stdout: choose one")
+    if json_report:
+        raise UsageError(
+            "--json reports on runs over files: leave it out with a pipe (-f json gives the record)"
+        )
     if out == PIPE and sys.stdout.isatty():
         raise UsageError("stdout is a terminal: redirect it, as in `-o - > depth.png`")
     if inputs[0] != PIPE and not Path(inputs[0]).is_file():
@@ -47,17 +50,19 @@ def write(
     formats: list[str] | None,
     style: Style,
     overwrite: bool,
-) -> None:
-    """The bytes of the one format to stdout, or files named `stdin` into a folder, listed on stdout."""
+) -> list[Path]:
+    """The bytes of the one format to stdout, or files named `stdin` into a folder: their paths."""
     from leadline import save
 
     if out == PIPE and formats:
         sys.stdout.buffer.write(save.encode(prediction, formats[0], rgb=picture.rgb, style=style))
         sys.stdout.buffer.flush()
-        return
-    for output in save.plan(prediction, STEM, formats, rgb=picture.rgb, style=style):
-        path = save.inside(Path(out), output.name)
-        if path.exists() and not overwrite:
+        return []
+    outputs = save.plan(prediction, STEM, formats, rgb=picture.rgb, style=style)
+    files = {save.inside(Path(out), output.name): output for output in outputs}
+    for path in files:
+        if os.path.lexists(path) and not overwrite:
             raise SaveError(f"{path} exists: choose another folder, or --overwrite")
+    for path, output in files.items():
         save.write_bytes(path, output.encode())
-        print(path)
+    return list(files)

@@ -13,7 +13,7 @@ import typer
 
 from leadline.cli import camera, pipe, ui
 from leadline.cli.models import card_of
-from leadline.errors import DeviceError, LeadlineError, UsageError
+from leadline.errors import DeviceError, LeadlineError, UsageError, printable
 
 if TYPE_CHECKING:
     from leadline.image import Picture
@@ -80,6 +80,8 @@ def predict(
     """Depth or normals of photographs. What is done already is skipped."""
     from leadline import image, save
 
+    if not out:
+        raise UsageError("--out has no name: is a variable empty? '.' is this folder")
     camera_of = camera.choose(fov, focal_px, focal_mm, sensor_mm, K)
     style = save.Style(layout=layout, cmap=cmap)
     chosen = _formats(formats, out, style)
@@ -89,11 +91,13 @@ def predict(
     watched = Watched(_load(model, device, dtype, compat, download), lambda line: ui.say(line, quiet))
     limit = max_pixels or image.MAX_PIXELS
     if piped:
+        save.choose(chosen, watched.kind, style)  # a format that cannot hold it: said before the work
         picture = pipe.read(inputs[0], limit, camera_of)
         (result,) = watched.stream([picture], seed=seed, processing_res=processing_res)
         if isinstance(result, LeadlineError):
             raise result
-        pipe.write(result, picture, out, chosen, style, overwrite)
+        written = pipe.write(result, picture, out, chosen, style, overwrite)
+        ui.paths([] if quiet else written)
         return 0
     from leadline import jobs
 
@@ -158,8 +162,7 @@ def _formats(words: list[str] | None, out: str, style: Style) -> list[str] | Non
 
 
 def _load(model: str, device: str, dtype: str, compat: str | None, download: bool) -> Model:
-    if not Path(model).is_dir():
-        card_of(model)  # a wrong name is a mistake in the command
+    card_of(model)  # a wrong name is a mistake in the command
     from leadline.predict import load
 
     try:
@@ -187,7 +190,7 @@ def _report(summary: Summary, out: Path, names: list[str], json_report: bool, qu
     written = {name: entries[name] for name in names if name not in failed}
     files = [str(out / output) for entry in written.values() for output in entry.outputs]
     for name, failure in failed.items():
-        ui.say(f"failed: {entries[name].input} ({failure.stage}): {failure.reason}")
+        ui.say(f"failed: {printable(entries[name].input)} ({failure.stage}): {failure.reason}")
     ui.say(f"{summary}, in {out}", quiet)
     if json_report:
         reasons = [{**failure._asdict(), "input": entries[name].input} for name, failure in failed.items()]
@@ -197,7 +200,7 @@ def _report(summary: Summary, out: Path, names: list[str], json_report: bool, qu
         ]
         ui.report({**asdict(summary), "failed": reasons, "out": str(out), "results": results})
     elif not quiet and (len(files) <= SHOWN or not sys.stdout.isatty()):
-        print("\n".join(files)) if files else None
+        ui.paths(files)
     if summary.interrupted:
         return INTERRUPTED
     return 1 if summary.failed else 0

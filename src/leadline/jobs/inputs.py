@@ -95,6 +95,8 @@ def collect(
 
 
 def _expand(word: str, recursive: bool, results: str | None) -> Iterator[Found]:
+    if not word:  # a shell's unset variable, not the folder where we are
+        raise UsageError("an input has no name: is a variable empty? '.' is this folder")
     path = os.path.abspath(word)
     if os.path.isdir(path):
         yield from _folder(path, recursive, results)
