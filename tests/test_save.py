@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from dataclasses import replace
@@ -386,6 +387,18 @@ def test_a_link_in_the_place_of_a_file_is_replaced_not_followed(tmp_path):
     save.write(made("affine_depth"), tmp_path / "out", "x")
     assert (tmp_path / "precious").read_text() == "mine"
     assert not (tmp_path / "out" / "x_depth.npy").is_symlink()
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_permissions_are_the_umasks_whatever_the_writer_does(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        with save.atomic(tmp_path / "a") as temporary:
+            temporary.write_text("new")
+            temporary.chmod(0o600)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o666 & ~mask
 
 
 def test_atomic_keeps_the_old_file_if_anything_fails(tmp_path):

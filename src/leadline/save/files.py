@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,8 @@ def atomic(path: Path | str) -> Iterator[Path]:
     """A temporary name in the folder of `path`: write there; on leaving, it is synced and renamed to `path`.
 
     If the block raises, or the process dies, whatever stood at `path` before stands there still. Missing
-    folders are made. Raises SaveError if the system refuses.
+    folders are made. The file has the permissions that the umask gives, whichever library writes it. Raises
+    SaveError if the system refuses.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -45,7 +47,11 @@ def atomic(path: Path | str) -> Iterator[Path]:
     )  # short, whatever the length of the name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = stat.S_IMODE(temporary.stat().st_mode)
         yield temporary
+        if stat.S_IMODE(temporary.stat().st_mode) != mode:  # safetensors lets nobody else read
+            temporary.chmod(mode)
         _sync(temporary)
         os.replace(temporary, path)
         _sync_names(path.parent)
