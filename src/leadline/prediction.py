@@ -123,7 +123,7 @@ class Prediction:
         Raises KindError unless the prediction is of this kind.
         """
         if self.kind is not Kind.normals:
-            other = self._elsewhere("normals") or ": use a normals model, or surface.normals on metric depth"
+            other = self._elsewhere("normals") or ": use a normals model"
             raise KindError(f"this prediction holds {self.kind}, not normals{other}")
         return self.values
 

@@ -78,8 +78,8 @@ def processed_size(height: int, width: int, rule: SizeRule) -> tuple[int, int]:
         h, w = (_scaled(side, _edge(height, width, rule.edge), rule) for side in (height, width))
         if min(h, w) < 1 or h * w > LARGEST:
             raise ImageError(
-                f"extreme aspect ratio: {width}x{height} would be worked on at {w}x{h}; "
-                "crop it, or choose another processing resolution"
+                f"{width}x{height} would be worked on at {w}x{h}, 1x1 to {LARGEST} pixels are possible: "
+                "choose another processing resolution, or crop it"
             )
     return (h, w) if rule.pad != "none" else (_to_multiple(h, rule.multiple), _to_multiple(w, rule.multiple))
 
