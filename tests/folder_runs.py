@@ -1,6 +1,7 @@
 """A model of a few lines, folders of small pictures, and runs that are killed.
 
-`python folder_runs.py random IN OUT KILLS SEED`: runs over IN, KILLS of them killed at random moments.
+`python folder_runs.py random IN OUT KILLS SEED`: runs over IN, KILLS of them killed at random moments;
+whenever all is done they begin anew.
 `python folder_runs.py everywhere IN OUT`: runs over IN, each killed before another request to the disk.
 Both fork, so they live in a process without threads.
 """
@@ -110,14 +111,22 @@ def die_before(step: int) -> None:
 
 
 def killed_at_random(inputs: Path, out: Path, kills: int, seed: int) -> int:
-    """Runs killed at random moments, then one that is not; how many were killed before their end."""
+    """Runs killed at random moments, and one that is not; into a new folder whenever all is done.
+
+    However fast the machine is at any time, the kills are so many. Returns the number of folders.
+    """
     begun = time.monotonic()
     assert in_child(lambda: run(inputs, Path(f"{out}.whole")))
-    whole, chance = time.monotonic() - begun, random.Random(seed)
-    moments = [chance.uniform(0, 1.2 * whole / kills) for _ in range(kills)]  # the last is before the end
-    early = sum(not in_child(lambda: run(inputs, out), moment) for moment in moments)
-    assert in_child(lambda: run(inputs, out))
-    return early
+    longest, chance = (time.monotonic() - begun) / 5, random.Random(seed)
+    whole, folders, left = results(Path(f"{out}.whole")), 0, kills
+    while left:
+        here = Path(f"{out}.{folders}")
+        while left and not in_child(lambda here=here: run(inputs, here), chance.uniform(0, longest)):
+            left -= 1
+        assert in_child(lambda here=here: run(inputs, here))
+        assert results(here) == whole
+        folders += 1
+    return folders
 
 
 def killed_everywhere(inputs: Path, out: Path) -> int:
