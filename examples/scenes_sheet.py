@@ -1,6 +1,6 @@
 """A contact sheet of procedural scenes: photograph, depth (near red), normals; two of each layout per row.
 
-python examples/scenes_sheet.py docs/images/scenes.png
+python examples/scenes_sheet.py [PICTURE]
 """
 
 import sys
@@ -22,8 +22,10 @@ def triptych(scene: Scene) -> np.ndarray:
     return np.concatenate([eight_bit(scene.rgb), depth, normals], axis=1)
 
 
+target = sys.argv[1] if len(sys.argv) > 1 else "scenes.png"
 rows = []
 for number, kind in enumerate(LAYOUTS):
     pair = [triptych(render(seed, (144, 192), kind=kind)) for seed in (20 + number, 50 + number)]
     rows.append(np.concatenate(pair, axis=1))
-Image.fromarray(np.concatenate(rows)).save(sys.argv[1], optimize=True)
+Image.fromarray(np.concatenate(rows)).save(target, optimize=True)
+print(target)
