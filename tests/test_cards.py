@@ -27,7 +27,9 @@ def test_every_card_is_complete(name):
 def test_every_cards_config_is_one_its_method_takes(name):
     card = cards.get(name)
     _, config = get(card.method)
-    config.model_validate({"size": card.size_rule, **card.config})
+    made = config.model_validate({"size": card.size_rule, **card.config})
+    assert made.size == card.size_rule
+    assert {key: getattr(made, key) for key in card.config} == card.config
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -168,8 +168,10 @@ def test_code_in_a_checkpoint_does_not_run(saved, save):
 
 
 def test_safetensors_go_first(saved):
+    before = weights.load_network(saved).state_dict()
     (saved / "diffusion_pytorch_model.bin").write_bytes(b"never looked at")
-    weights.load_network(saved)
+    after = weights.load_network(saved).state_dict()
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
 
 
 @pytest.mark.parametrize(

@@ -322,6 +322,7 @@ def test_training_may_follow_prediction():
     with torch.inference_mode():
         model(torch.zeros(1, 3, 16, 16))
     model.loss(tiny.batch()).total.backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.unet.parameters())
 
 
 def test_a_unet_without_text_ignores_it():
