@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from leadline.errors import CameraError, UsageError, check_shape, nearest
+from leadline.errors import CameraError, UsageError, check_shape, did_you_mean
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -262,9 +262,7 @@ def normal_signs(from_frame: str, to_frame: str) -> tuple[int, int, int]:
     """
     for frame in (from_frame, to_frame):
         if frame not in NORMAL_FRAMES:
-            hint = nearest(frame, NORMAL_FRAMES)
-            known = f"did you mean {hint!r}?" if hint else f"known are {', '.join(NORMAL_FRAMES)}"
-            raise UsageError(f"frame of normals is {frame!r}: {known}")
+            raise UsageError(f"frame of normals is {frame!r}: {did_you_mean(frame, NORMAL_FRAMES)}")
     x, y, z = (a * b for a, b in zip(NORMAL_FRAMES[from_frame], NORMAL_FRAMES[to_frame], strict=True))
     return x, y, z
 

@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from leadline import ade20k
 from leadline.camera import convert_normals
-from leadline.errors import KindError, UsageError, check_shape, nearest
+from leadline.errors import KindError, UsageError, check_shape, did_you_mean
 from leadline.prediction import Kind
 
 MAPS = ("spectral", "turbo", "inferno", "viridis", "magma", "grey", "grey_inverted")  # rows of the file
 NEUTRAL = 128  # grey of pixels that hold no value
 PERCENTILES = (2.0, 98.0)  # a sky or a window would else take the whole range
+UNCERTAIN = 95.0  # percentile of uncertainty that is white
 Rgb = NDArray[np.uint8]  # [H,W,3]
 Range = tuple[float, float]
 
@@ -54,6 +56,9 @@ def picture(
         return normals(values, valid=valid)
     if kind is Kind.segmentation:
         return classes(values, valid=valid)
+    if kind is Kind.picture:
+        check_shape(values, "H W 3", "picture")
+        return _bytes((values + 1) / 2)
     check_shape(values, "H W", f"values of {kind}")
     colours = table(cmap or "spectral")
     shown = _shown(values, valid)
@@ -68,9 +73,7 @@ def picture(
 def table(name: str) -> Rgb:
     """A colour map: uint8 [256,3] from near to far. Raises UsageError for a name that is not in MAPS."""
     if name not in MAPS:
-        hint = nearest(name, MAPS)
-        known = f"did you mean {hint!r}?" if hint else f"known are {', '.join(MAPS)}"
-        raise UsageError(f"colour map is {name!r}: {known}")
+        raise UsageError(f"colour map is {name!r}: {did_you_mean(name, MAPS)}")
     with (
         resources.as_file(resources.files("leadline") / "colour_tables.png") as path,
         Image.open(path) as rows,
@@ -120,20 +123,31 @@ def controlnet(values: NDArray[Any], kind: Kind | str, *, valid: NDArray[np.bool
     return np.repeat(np.where(shown, grey, np.uint8(0))[..., None], 3, axis=-1)
 
 
-def classes(values: NDArray[Any], *, valid: NDArray[np.bool_] | None = None) -> Rgb:
-    """Class numbers [H,W] -> uint8 [H,W,3] in PASCAL VOC's palette, which spreads a number's bits over RGB.
+def uncertainty(values: NDArray[Any], *, valid: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+    """How far members of an ensemble disagree, [H,W] of 0 or more -> uint8 [H,W]: white from the 95th
+    percentile of the valid pixels on. Marigold's picture; pixels that are not valid are black.
 
-    >>> classes(np.array([[0, 1, 2, 15]])).tolist()
-    [[[0, 0, 0], [128, 0, 0], [0, 128, 0], [192, 128, 128]]]
+    >>> uncertainty(np.array([[0.0, 0.5, 1.0, 1.0]])).tolist()
+    [[0, 127, 255, 255]]
+    """
+    check_shape(values, "H W", "uncertainty")
+    shown = _shown(values, valid)
+    (_, most) = _percentiles(values[shown], (0, UNCERTAIN))
+    levels = _stretch(values, shown, 0, most) * 255
+    return np.where(shown, levels, 0).astype(np.uint8)  # cut off, as theirs
+
+
+def classes(values: NDArray[Any], *, valid: NDArray[np.bool_] | None = None) -> Rgb:
+    """Class numbers [H,W] -> uint8 [H,W,3] in the usual colours of ADE20K's classes; others are grey.
+
+    >>> classes(np.array([[0, 2, 149, 150]])).tolist()
+    [[[120, 120, 120], [6, 230, 230], [92, 0, 255], [128, 128, 128]]]
     """
     check_shape(values, "H W", "classes")
-    shown = _shown(values, valid)
+    palette = np.array(ade20k.COLOURS, np.uint8)
+    shown = _shown(values, valid) & (values >= 0) & (values < len(palette))
     numbers = np.where(shown, values, 0).astype(np.int64)
-    colours = np.zeros((*numbers.shape, 3), np.uint8)
-    for bit in range(8):
-        for channel in range(3):
-            colours[..., channel] |= ((numbers >> (3 * bit + channel) & 1) << (7 - bit)).astype(np.uint8)
-    return np.where(shown[..., None], colours, np.uint8(NEUTRAL))
+    return np.where(shown[..., None], palette[numbers], np.uint8(NEUTRAL))
 
 
 def side_by_side(rgb: NDArray[Any], right: Rgb) -> Rgb:
@@ -144,12 +158,17 @@ def side_by_side(rgb: NDArray[Any], right: Rgb) -> Rgb:
     """
     check_shape(rgb, "H W 3", "photograph")
     check_shape(right, "H W 3", "picture")
-    left = rgb if rgb.dtype == np.uint8 else _bytes(rgb)
+    left = as_bytes(rgb)
     height = right.shape[0]
     if left.shape[0] != height:
         width = max(1, round(left.shape[1] * height / left.shape[0]))
         left = np.asarray(Image.fromarray(left).resize((width, height), Image.Resampling.BILINEAR))
     return np.concatenate([left, right], axis=1)
+
+
+def as_bytes(rgb: NDArray[Any]) -> Rgb:
+    """A photograph's pixels, uint8 as they are or float in [0,1], as uint8."""
+    return rgb if rgb.dtype == np.uint8 else _bytes(rgb)
 
 
 def _shown(values: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from leadline.errors import DocumentError, nearest
+from leadline.errors import DocumentError, did_you_mean
 
 MAX_BYTES = 1_000_000
 M = TypeVar("M", bound=BaseModel)
@@ -142,11 +142,7 @@ def _explain(error: Mapping[str, Any], model: type[BaseModel]) -> str:
     if error["type"] != "extra_forbidden":
         found = "" if error["type"] == "missing" else f", found {error['input']!r:.60}"
         return f"{where or 'document'}: {error['msg'].removeprefix('Value error, ')}{found}"
-    keys = _keys_at(model, path[:-1])
-    close = nearest(str(path[-1]), keys)
-    return f"{where}: unknown key, " + (
-        f"did you mean {close!r}?" if close else f"known are {', '.join(keys)}"
-    )
+    return f"{where}: unknown key, {did_you_mean(str(path[-1]), _keys_at(model, path[:-1]))}"
 
 
 def _keys_at(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:

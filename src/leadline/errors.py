@@ -126,3 +126,16 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
     """
     found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
     return found[0] if found else None
+
+
+def did_you_mean(word: str, choices: Iterable[str], otherwise: str = "") -> str:
+    """What to say of an unknown word: the choice that looks most like it, or else all of them.
+
+    otherwise: in place of the whole list.
+
+    >>> did_you_mean("depht", ["depth", "normals"]), did_you_mean("x", ["depth", "normals"])
+    ("did you mean 'depth'?", 'known are depth, normals')
+    """
+    choices = list(choices)
+    close = nearest(word, choices)
+    return f"did you mean {close!r}?" if close else otherwise or f"known are {', '.join(choices) or 'none'}"

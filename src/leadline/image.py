@@ -30,6 +30,7 @@ from leadline.errors import CameraError, ImageError, UsageError, printable
 from leadline.pixels import Over, as_rgb, channels_last, from_torch, stored, upright
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit: 512 MiB of RGB
+LARGEST_FILE = 2**30  # bytes
 ORIENTATION = 0x0112  # EXIF tag
 
 # Formats that begin with a signature and are decoded in here (Pillow would hand EPS to another program).
@@ -141,8 +142,24 @@ def _read(source: Any, max_pixels: int, over: Over) -> Picture:
     )
 
 
+def stored_bytes(path: str | os.PathLike[str]) -> bytes:
+    """All bytes of an image file, undecoded. Raises ImageError, as `read` does."""
+    name = printable(os.fsdecode(path))
+    with _opened(path, name) as file:
+        data = file.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        raise ImageError(f"{name}: more than {LARGEST_FILE:,} bytes, this is no photograph")
+    return data
+
+
 def _read_path(path: str | bytes, max_pixels: int, over: Over) -> Picture:
     name = printable(os.fsdecode(path))
+    with _opened(path, name) as file:
+        return _decode(file, name, max_pixels, over)
+
+
+@contextlib.contextmanager
+def _opened(path: str | bytes | os.PathLike[str], name: str) -> Iterator[BinaryIO]:
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
@@ -150,9 +167,9 @@ def _read_path(path: str | bytes, max_pixels: int, over: Over) -> Picture:
         if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
             raise ImageError(f"{name}: a pipe, socket or device, a regular file is needed; copy it to one")
         with open(path, "rb") as file:
-            return _decode(file, name, max_pixels, over)
+            yield file
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise ImageError(f"{name}: {_why_unopened(path, error)}") from error
+        raise ImageError(f"{name}: {_why_unopened(os.fspath(path), error)}") from error
 
 
 def _why_unopened(path: str | bytes, error: OSError | ValueError) -> str:

@@ -8,6 +8,7 @@ gradient.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,10 +18,15 @@ from leadline import align
 
 @dataclass
 class Loss:
-    """`total` is what backward() is called on; `parts` are its named terms, detached, for the log."""
+    """`total` is what backward() is called on; `parts` are its named terms, detached, for the log.
+
+    weight: how many things `total` is the mean over (valid pixels, latent cells, pictures). Where several
+    processes share a batch, it weighs their totals, so that together they give the mean over all of it.
+    """
 
     total: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
+    weight: Tensor | float = 1.0
 
 
 def scale_shift_l1(pred: Tensor, target: Tensor, valid: Tensor, *, compat: bool = False) -> Tensor:
@@ -77,6 +83,81 @@ def by_median_and_deviation(x: Tensor, valid: Tensor, smallest: float = 1e-6) ->
     return centred / deviation.clamp(min=smallest)
 
 
+def aligned_mse(
+    pred: Tensor, target: Tensor, valid: Tensor, fewest: int = 16
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Squared error of a map, fitted by least squares to its target of median 0 and mean deviation 1
+    (PrimeDepth eq. 3).
+
+    Mean over each image's pixels, then over the images that count: with `fewest` valid pixels and a target
+    that is not flat. Returns the loss, the slopes [B] of the fits (0 where an image does not count, or its
+    prediction is flat), and how many images count. It is blind to scale, shift and sign of both maps; the
+    fit minimises the loss itself, so no gradient passes through it.
+    """
+    pred, target = (torch.where(valid, x, 0).flatten(1) for x in (pred, target))
+    inside = valid.flatten(1)
+    n = inside.sum(dim=1, keepdim=True)
+    median = torch.where(inside, target, torch.nan).nanmedian(dim=1, keepdim=True).values
+    centred = torch.where(inside, target - torch.where(n > 0, median, 0), 0)
+    deviation = centred.abs().sum(dim=1, keepdim=True) / n.clamp(min=1)
+    counts = (n >= fewest) & (deviation >= 1e-6)
+    wanted = torch.where(counts, centred / torch.where(counts, deviation, 1), 0)
+    slope, shift = _line(pred, wanted, inside, n.clamp(min=1))
+    error = torch.where(inside & counts, slope * pred + shift - wanted, 0)
+    each = error.square().sum(dim=1, keepdim=True) / n.clamp(min=1)
+    some = counts.sum()
+    return each.sum() / some.clamp(min=1), torch.where(counts, slope, 0)[:, 0], some
+
+
+@torch.no_grad()
+def _line(p: Tensor, y: Tensor, inside: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
+    """Slope and shift [B,1] of the least squares fit of p to y [B,N], slope 0 where p is flat."""
+    own, exact = p.double(), y.double()
+    mean_p, mean_y = (x.sum(dim=1, keepdim=True) / n for x in (own, exact))
+    own = torch.where(inside, own - mean_p, 0)
+    variance = own.square().sum(dim=1, keepdim=True) / n
+    slope = (own * exact).sum(dim=1, keepdim=True) / n / torch.where(variance > 1e-8, variance, 1)
+    slope = torch.where(variance > 1e-8, slope, 0)
+    return slope.to(p.dtype), (mean_y - slope * mean_p).to(p.dtype)
+
+
+def dice(probability: Tensor, classes: Tensor) -> Tensor:
+    """1 - the mean over all classes of 2 |agreement| / |both| (PrimeDepth eq. 4, left).
+
+    probability [B,C,H,W]; classes [B,H,W], negative or C and above: not looked at. Sums are over an image's
+    pixels, the result is the mean of the images. A class that an image lacks counts as 0 agreement, so that
+    the loss cannot reach 0; an image without any known pixel is left out.
+    """
+    count = probability.shape[1]
+    known = ((classes >= 0) & (classes < count)).flatten(1)  # [B,N]
+    numbers = torch.where(known, classes.flatten(1), 0)
+    q = torch.where(known[:, None], probability.flatten(2), 0)  # [B,C,N]
+    of_true = q.gather(1, numbers[:, None])  # [B,1,N], 0 where not known
+    agreement = q.new_zeros(q.shape[:2]).scatter_add(1, numbers, of_true[:, 0])
+    size = q.new_zeros(q.shape[:2]).scatter_add(1, numbers, known.to(q.dtype))
+    both = size + q.sum(dim=2)
+    share = 2 * agreement / torch.where(both > 0, both, 1)
+    some = known.any(dim=1)
+    return torch.where(some, 1 - share.mean(dim=1), 0).sum() / some.sum().clamp(min=1)
+
+
+def focal(
+    log_probability: Tensor, classes: Tensor, reduction: Literal["mean", "sum"] = "mean", gamma: float = 2
+) -> Tensor:
+    """- (1 - p)^gamma log p, p of the true class (PrimeDepth eq. 4, right).
+
+    log_probability [B,C,H,W]; classes [B,H,W], negative or C and above: not looked at. The paper has the sum
+    over an image's pixels, which outweighs dice by their number; "mean" divides by it. Mean of the images.
+    """
+    count = log_probability.shape[1]
+    known = (classes >= 0) & (classes < count)
+    log_p = log_probability.gather(1, torch.where(known, classes, 0)[:, None])[:, 0]
+    each = torch.where(known, -((1 - log_p.exp()) ** gamma) * log_p, 0).flatten(1).sum(dim=1)
+    pixels = known.flatten(1).sum(dim=1)
+    each = each / pixels.clamp(min=1) if reduction == "mean" else each
+    return each.sum() / (pixels > 0).sum().clamp(min=1)
+
+
 def median_mad_l1(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Mean absolute error of two maps, each brought to median 0 and mean deviation 1 (MiDaS, Sec. 5).
 
@@ -115,7 +196,7 @@ def midas(
     if log_weight:
         log = aligned_log_l1(pred, target, valid)
         total, parts["log"] = total + log_weight * log, log.detach()
-    return Loss(total, parts)
+    return Loss(total, parts, valid.any(dim=(1, 2, 3)).sum())
 
 
 def aligned_log_l1(pred: Tensor, target: Tensor, valid: Tensor, farthest: float = 100.0) -> Tensor:
@@ -134,6 +215,67 @@ def aligned_log_l1(pred: Tensor, target: Tensor, valid: Tensor, farthest: float 
     scale, shift = align.fit(pred, target, valid)  # [B,1,1,1] each
     fitted = (scale * pred + shift).clamp(min=0.5 / farthest)
     return _mean_per_image(torch.where(valid, fitted.log() - target.log(), 0).abs(), valid)
+
+
+def l1(pred: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Mean absolute error over all elements of maps or latents [B,C,h,w] whose place is valid [B,1,h,w].
+
+    >>> x = torch.zeros(1, 4, 2, 3)
+    >>> l1(x, x + 0.5).item()
+    0.5
+    """
+    residual, valid = _valid_residual(pred, target, valid)
+    return residual.abs().sum() / valid.sum().clamp(min=1)
+
+
+def slopes(
+    pred: Tensor,
+    target: Tensor,
+    valid: Tensor | None = None,
+    *,
+    per: Literal["element", "difference", "cell"] = "element",
+    scales: int = 1,
+) -> Tensor:
+    """Forward differences of the residual in x and in y, absolute and summed, of maps or latents [B,C,h,w];
+    one counts if both its places are valid [B,1,h,w].
+
+    per: what the sum is divided by: the number of valid elements (FiffDepth eq. 6), that of differences, each
+    direction by its own, or of valid places [B,1,h,w], with channels summed. scales: also at 2, 4 ... times
+    coarser grids, added up (MiDaS has 4, FiffDepth 1).
+
+    >>> ramp = torch.arange(3.0).expand(1, 4, 2, 3)
+    >>> [round(slopes(ramp, 0 * ramp, per=per).item(), 4) for per in ("element", "difference", "cell")]
+    [0.6667, 1.0, 2.6667]
+    """
+    residual, valid = _valid_residual(pred, target, valid)
+    total = residual.new_zeros(())
+    for step in (2**k for k in range(scales)):
+        r, v = residual[..., ::step, ::step], valid[..., ::step, ::step]
+        both = v[..., :, 1:] & v[..., :, :-1], v[..., 1:, :] & v[..., :-1, :]
+        ways = r[..., :, 1:] - r[..., :, :-1], r[..., 1:, :] - r[..., :-1, :]
+        sums = [(way.abs() * known).sum() for way, known in zip(ways, both, strict=True)]
+        whole = v.sum() / (v.shape[1] if per == "cell" else 1)
+        counts = [known.sum() for known in both] if per == "difference" else [whole, whole]
+        total = total + sum(part / count.clamp(min=1) for part, count in zip(sums, counts, strict=True))
+    return total
+
+
+def kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Distance of Gaussian codes [B,C,h,w] from the standard normal, summed over each code: [B].
+
+    >>> kl(torch.zeros(1, 4, 2, 2), torch.zeros(1, 4, 2, 2)).item()
+    0.0
+    """
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=(1, 2, 3))
+
+
+def _valid_residual(pred: Tensor, target: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """pred - target, 0 outside valid; and valid, both [B,C,h,w]."""
+    residual = pred - target
+    if valid is None:
+        return residual, torch.ones_like(residual, dtype=torch.bool)
+    valid = valid.expand_as(residual)
+    return torch.where(valid, residual, 0), valid
 
 
 def _residual(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -40,6 +41,23 @@ def like(z: Tensor, kind: Name, generators: Sequence[Generator] | None = None) -
     return torch.cat([draw(shape, *sources(generator)) for generator in generators]).to(z)
 
 
+def members(seed: int, count: int) -> list[Generator]:
+    """Generators of one image's ensemble. The first is that of the image alone, the others follow from the
+    seed and their number.
+
+    >>> [g.initial_seed() for g in members(7, 2)][0]
+    7
+    """
+    seeds = [seed] + [_mixed(seed, number) for number in range(1, count)]
+    return [Generator().manual_seed(s) for s in seeds]
+
+
+def _mixed(seed: int, number: int) -> int:
+    """Far from each other's for neighbouring seeds and numbers: torch uses the lower 32 bits only."""
+    digest = hashlib.blake2b(f"{seed} {number}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
+
+
 def sources(generator: Generator) -> tuple[Normal, Uniform]:
     """The two sources of random numbers, normal and uniform, both from one generator."""
 
@@ -58,13 +76,18 @@ def gaussian(shape: tuple[int, ...], normal: Normal, uniform: Uniform) -> Tensor
 
 
 def pyramid(
-    shape: tuple[int, ...], normal: Normal, uniform: Uniform, strength: float = 0.9, levels: int = 10
+    shape: tuple[int, ...],
+    normal: Normal,
+    uniform: Uniform,
+    strength: float | Tensor = 0.9,
+    levels: int = 10,
 ) -> Tensor:
-    """Multi-resolution noise [B,C,h,w] (Whitaker) with deviation 1, as in E2E-FT's code.
+    """Multi-resolution noise [B,C,h,w] (Whitaker) with deviation 1, as in Marigold's and E2E-FT's code.
 
     Level i is drawn at a size divided by r^i, r uniform in 2..4, enlarged and added with weight strength^i;
-    it ends with the level one pixel wide or high. Two turns of the original, kept because models were
-    trained with them: the sizes shrink cumulatively, and level 0 is a second full-size noise of weight 1.
+    it ends with the level one pixel wide or high. Marigold anneals it: strength [B,1,1,1] is 0.9 t / T. Two
+    turns of the original, kept because models were trained with them: the sizes shrink cumulatively, and
+    level 0 is a second full-size noise of weight 1.
     """
     noise = normal(shape)
     height, width = size = shape[-2], shape[-1]

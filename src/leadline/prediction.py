@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from leadline import ade20k
 from leadline.camera import Camera
 from leadline.errors import CameraError, KindError, ShapeError, check_shape
 
@@ -25,7 +27,8 @@ class Kind(StrEnum):
     affine_disparity = "affine_disparity"  # linear in 1/depth, unknown scale and shift; larger is nearer
     metric_depth = "metric_depth"  # metres along the optical axis (z, not the length of the ray)
     normals = "normals"  # unit vectors in the camera's frame
-    segmentation = "segmentation"  # class numbers
+    segmentation = "segmentation"  # class numbers, ADE20K's
+    picture = "picture"  # colours in [-1,1]: what autoencoders give, or what is shown of a network's inside
 
     @property
     def unit(self) -> str:
@@ -44,6 +47,11 @@ class Kind(StrEnum):
         """Whether the values order pixels by distance."""
         return self.near_is is not None
 
+    @property
+    def is_coloured(self) -> bool:
+        """Whether there are three values per pixel."""
+        return self in (Kind.normals, Kind.picture)
+
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
@@ -57,10 +65,11 @@ class Prediction:
     ('metre', 'small', 2.0)
     """
 
-    values: np.ndarray  # [H,W], or [H,W,3] for normals; float32
+    values: np.ndarray  # [H,W], or [H,W,3] for normals and pictures; float32
     kind: Kind
     valid: np.ndarray | None = None  # [H,W] bool; None: all pixels
-    uncertainty: np.ndarray | None = None  # [H,W] float32, in the unit of the values; larger is less certain
+    # [H,W] float32, in the unit of the values, of metric depth in shares of it; larger is less certain
+    uncertainty: np.ndarray | None = None
     camera: Camera | None = None
     camera_source: CameraSource | None = None
     model: str = ""
@@ -72,7 +81,7 @@ class Prediction:
     def __post_init__(self) -> None:
         kind = Kind(self.kind)
         object.__setattr__(self, "kind", kind)  # the plain string of a file is welcome too
-        size = check_shape(self.values, "H W 3" if kind is Kind.normals else "H W", f"values of {kind}")
+        size = check_shape(self.values, f"H W{' 3' * kind.is_coloured}", f"values of {kind}")
         height, width = size["H"], size["W"]
         _check_dtype(self.values, np.float32, "values")
         if self.valid is not None:
@@ -131,7 +140,7 @@ class Prediction:
         """Depth along the optical axis in metres, [H,W]. Raises KindError unless the kind is metric."""
         if self.kind is not Kind.metric_depth:
             raise KindError(
-                f"{self.kind} has no unit: align it to known depths (align.to) or use a metric model"
+                f"{self.kind} has no unit: align it to known depths (align_to) or use a metric model"
             )
         return self.values
 
@@ -144,7 +153,7 @@ class Prediction:
         if self.kind is Kind.affine_disparity:
             return self.values
         if self.kind is not Kind.metric_depth:
-            raise KindError(f"{self.kind} has no inverse depth: align it to known depths first (align.to)")
+            raise KindError(f"{self.kind} has no inverse depth: align it to known depths first (align_to)")
         usable = (self.values > 0) & self._mask()
         inverse = np.zeros_like(self.values)
         inverse[usable] = 1 / self.values[usable]
@@ -159,12 +168,28 @@ class Prediction:
         if self.kind is Kind.affine_depth:
             return self.values
         if self.kind is not Kind.metric_depth:
-            raise KindError(f"{self.kind} has no linear depth: align it to known depths first (align.to)")
+            raise KindError(f"{self.kind} has no linear depth: align it to known depths first (align_to)")
         inside = self.values[self._mask() & np.isfinite(self.values)]
         near, far = (inside.min(), inside.max()) if inside.size else (0.0, 0.0)
         return (
             np.clip((self.values - near) / (far - near), 0, 1) if far > near else np.zeros_like(self.values)
         )
+
+    def classes(self) -> dict[int, str]:
+        """The numbers that occur in a segmentation, with their names in ADE20K. Raises KindError for another
+        kind.
+        """
+        if self.kind is not Kind.segmentation:
+            other = self._elsewhere("segmentation") or ": ask a model for it that makes one"
+            raise KindError(f"this prediction holds {self.kind}, no classes{other}")
+        numbers = np.unique(self.values[self._mask()]).astype(int).tolist()
+        return {n: ade20k.NAMES[n] for n in numbers if 0 <= n < len(ade20k.NAMES)}
+
+    def align_to(self, depth_m: np.ndarray, valid: np.ndarray | None = None, **options: Any) -> Prediction:
+        """This prediction in metres, fitted to known depths, a map [H,W] or points [N,3]: see `align.to`."""
+        align = importlib.import_module("leadline.align")  # late: facts stand below functions, without torch
+        aligned: Prediction = align.to(self, depth_m, valid, **options)
+        return aligned
 
     def record(self) -> dict[str, Any]:
         """Everything but the arrays, as plain JSON types: the record that is written beside each result."""
@@ -180,6 +205,11 @@ class Prediction:
             "camera_source": self.camera_source,
             "model": self.model,
             "revision": self.revision,
+            **(
+                {"classes": {str(number): name for number, name in self.classes().items()}}
+                if self.kind is Kind.segmentation
+                else {}
+            ),
             "settings": _plain(self.settings),
             "versions": {name: _version(name) for name in ("leadline", "torch", "numpy")},
         }

@@ -23,6 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from leadline import documents
 from leadline.data.augment import Options
+from leadline.data.view import View
 
 Size = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 
@@ -31,12 +32,15 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class DataEntry(Part):
-    """One data set of the mix. Its key names it, and is also the set's name unless `set` says otherwise."""
+class DataEntry(View):
+    """One data set of the mix, and how it is looked at. Its key names it, and is also the set's name unless
+    `set` says otherwise.
+    """
 
     set: str = ""
     ratio: float = Field(1.0, gt=0, description="share of the batches, relative to the other entries")
     options: dict[str, Any] = Field({}, description="what the data set itself takes, such as path")
+    turn: str = Field("", description="entries of one turn share its batches by ratio; turns alternate")
     sizes: tuple[Size, ...] = Field((), description="(height, width) of a batch, one drawn per batch")
     size_weights: tuple[float, ...] = Field((), description="how often each size; none: equally often")
     augment: Options | None = Field(None, description="instead of the recipe's")
@@ -47,7 +51,7 @@ class DataEntry(Part):
         return self
 
 
-class Validation(Part):
+class Validation(View):
     """Pictures measured during training with the averaged weights, never trained on, never augmented."""
 
     set: str = ""
@@ -65,7 +69,11 @@ class Group(Part):
 
 
 class Optimiser(Part):
-    name: Literal["adamw"] = "adamw"
+    """AdamW; adafactor has far smaller states and takes lr and weight_decay alone; adamw8bit needs the extra
+    `lean` (bitsandbytes).
+    """
+
+    name: Literal["adamw", "adafactor", "adamw8bit"] = "adamw"
     lr: float = Field(gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = Field(1e-8, gt=0)
@@ -91,6 +99,20 @@ class Schedule(Part):
     warmup: int = Field(0, ge=0, description="steps of linear rise from 0")
     final: float = Field(0.01, gt=0, le=1, description="factor at the end of the decay")
     length: int | None = Field(None, ge=1, description="steps until `final`; none: the training's own")
+
+
+class SelfTraining(Part):
+    """A teacher's word on photographs, as one more data set (leadline.train.teach)."""
+
+    photographs: str = Field(description="a folder of pictures")
+    teacher: str = Field(description="a model's name, hub id or folder, of what the recipe trains")
+    labels: str = Field(description="folder where its word is kept")
+    ratio: float = Field(1.0, gt=0, description="share of the batches, relative to the data sets'")
+    agreement: float = Field(
+        0.05, gt=0, description="a pixel counts where picture and mirror image differ by less, of the range"
+    )
+    sizes: tuple[Size, ...] = ()
+    augment: Options | None = Field(None, description="what makes it hard for the pupil")
 
 
 class BatchSize(Part):
@@ -155,22 +177,38 @@ class Recipe(Part):
     method: str = Field(description="a name of leadline.methods.METHODS")
     model: dict[str, Any] = Field({}, description="the method's Config, or what differs from start's")
     start: str | None = Field(
-        None, description="a model's name or folder to go on from; none: random weights"
+        None, description="a model's name, hub id or folder to go on from; none: random weights"
+    )
+    card: str | None = Field(
+        None, description="what a `start` without card.yaml is: a model's name, or a file"
     )
     data: Annotated[dict[str, DataEntry], BeforeValidator(_ratios)] = Field(min_length=1)
+    order: Literal["exact", "marigold", "e2e-ft"] = Field(
+        "exact", description="in which the sets and their pictures come (leadline.data.orders)"
+    )
     augment: Options = Options()
     optimiser: Optimiser
     schedule: Schedule = Schedule()
     batch: BatchSize = BatchSize()
     ema: Ema = Ema()
     clip: float | None = Field(1.0, gt=0, description="largest gradient norm, after accumulation; null: none")
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     steps: int | None = Field(None, ge=1, description="optimiser steps; or `stages`")
     stages: dict[str, Stage] = {}
+    latents: str | None = Field(
+        None, description="folder where pictures' latents are kept, so that each is encoded once"
+    )
     seed: int = Field(0, ge=0)
     validation: dict[str, Validation] = {}
+    self_training: SelfTraining | None = Field(None, description="pseudo-labels on photographs")
     every: Every = Every()
     keep: int = Field(2, ge=1, description="checkpoints kept, beside the best")
+    preflight: Literal["stop", "warn"] = Field(
+        "stop", description="what becomes of data that look wrong before the first step"
+    )
+    non_finite: Literal["skip", "stop"] = Field(
+        "skip", description="what becomes of a step without a finite gradient; its samples are named"
+    )
     max_bad_steps: int = Field(
         20, ge=1, description="steps in a row without a finite gradient before giving up"
     )
@@ -185,6 +223,8 @@ class Recipe(Part):
     def _consistent(self) -> Self:
         if (self.steps is None) == (not self.stages):
             raise ValueError("give either steps or stages")
+        if self.card and not self.start:
+            raise ValueError("card says what start is: give start too, or leave card out")
         return self
 
     @property

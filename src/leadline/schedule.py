@@ -1,5 +1,5 @@
-"""The diffusion schedule as plain functions: noise levels, timesteps, and the clean latent behind a
-network's output.
+"""The diffusion schedule as plain functions: noise levels, timesteps, the clean latent behind a network's
+output, and the steps of two samplers, DDIM (Song et al., with eta = 0) and LCM (Luo et al.).
 
 Nothing here knows a network. Symbols: T training steps, alpha_bar_t = product of (1 - beta) up to t, x_t =
 sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps (DDPM), v_t = sqrt(alpha_bar_t) eps - sqrt(1 -
@@ -8,6 +8,7 @@ alpha_bar_t) x_0 (Salimans & Ho).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,8 @@ import torch
 from torch import Tensor
 
 from leadline.errors import UsageError
+
+SIGMA_DATA, TIMESTEP_SCALING = 0.5, 10.0  # of the published consistency models (LCM)
 
 Spacing = Literal["leading", "trailing", "linspace"]
 PredictionType = Literal["v_prediction", "epsilon", "sample"]
@@ -33,7 +36,7 @@ def zero_snr_betas(betas: Tensor) -> Tensor:
     """
     root = (1 - betas).cumprod(0).sqrt()
     first, last = root[0].clone(), root[-1].clone()
-    alpha_bar = ((root - last) * first / (first - last)) ** 2
+    alpha_bar = ((root - last) * (first / (first - last))) ** 2
     return 1 - torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
 
 
@@ -66,6 +69,20 @@ def timesteps(count: int, spacing: Spacing = "trailing", steps: int = 1000, offs
     return chosen
 
 
+def lcm_timesteps(count: int, steps: int = 1000, trained: int = 50) -> list[int]:
+    """`count` timesteps in falling order, of the `trained` ones that a consistency model was distilled at.
+
+    >>> lcm_timesteps(1), lcm_timesteps(4)
+    ([999], [999, 759, 499, 259])
+    """
+    if not 1 <= count <= trained:
+        raise UsageError(
+            f"{count} steps asked for, a consistency model has {trained}: ask for 1 to {trained}"
+        )
+    falling = [i * (steps // trained) - 1 for i in range(trained, 0, -1)]
+    return [falling[i * trained // count] for i in range(count)]
+
+
 @dataclass(frozen=True)
 class Schedule:
     """Noise levels of a trained model and what its network predicts. The defaults are Stable Diffusion 2's.
@@ -80,6 +97,7 @@ class Schedule:
     beta_schedule: Literal["scaled_linear", "linear"] = "scaled_linear"
     zero_snr: bool = False  # the last step holds no signal at all
     prediction_type: PredictionType = "v_prediction"
+    alpha_to_one: bool = False  # where DDIM's last step ends: at no noise at all, or at the first level
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Schedule:
@@ -96,6 +114,16 @@ class Schedule:
             raise UsageError(
                 f"the scheduler has betas {betas!r}, predictions {predicts!r}: known are {known}"
             )
+        if predicts == "epsilon" and config.get("rescale_betas_zero_snr"):
+            raise UsageError(
+                "the scheduler has epsilon predictions with zero-terminal SNR: nothing follows from them "
+                "at its last step, v_prediction or sample is needed"
+            )
+        numbers = [config.get(key, 1) for key in ("num_train_timesteps", "beta_start", "beta_end")]
+        if not all(isinstance(x, int | float) and 0 <= x <= 10_000 for x in numbers) or (
+            not isinstance(numbers[0], int) or numbers[0] < 1
+        ):
+            raise UsageError(f"the scheduler has {numbers} for steps and betas: no trained one has")
         return cls(
             config.get("num_train_timesteps", 1000),
             config.get("beta_start", 0.0001),
@@ -103,6 +131,7 @@ class Schedule:
             betas,
             config.get("rescale_betas_zero_snr", False),
             predicts,
+            config.get("set_alpha_to_one", True),
         )
 
     def to_config(self, spacing: Spacing = "trailing") -> dict[str, Any]:
@@ -118,7 +147,7 @@ class Schedule:
             "timestep_spacing": spacing,
             "steps_offset": 1,
             "clip_sample": False,
-            "set_alpha_to_one": False,
+            "set_alpha_to_one": self.alpha_to_one,
         }
 
     @cached_property
@@ -157,10 +186,55 @@ class Schedule:
             )
         return (x_t - noise * epsilon) / signal
 
+    def step(self, x_t: Tensor, out: Tensor, t: int, t_next: int) -> Tensor:
+        """DDIM, eta = 0: from level t down to t_next, which lies `steps // count` below it in every spacing.
+
+        Below 0 it is the end: the first level, or no noise with `alpha_to_one`. So the last step of a model
+        with the first level is not exactly `clean`.
+        """
+        x_0 = self.clean(x_t, out, t)
+        noise = self._noise(x_t, out, x_0, t)
+        if t_next < 0 and self.alpha_to_one:
+            return x_0
+        return self.noisy(x_0, noise, max(t_next, 0))
+
+    def consistent(self, x_t: Tensor, out: Tensor, t: int) -> Tensor:
+        """What a consistency model says that x_t comes from (LCM): `clean`, and a little of x_t itself."""
+        scaled = t * TIMESTEP_SCALING
+        skip = SIGMA_DATA**2 / (scaled**2 + SIGMA_DATA**2)
+        return scaled / math.hypot(scaled, SIGMA_DATA) * self.clean(x_t, out, t) + skip * x_t
+
+    def noisy(self, x_0: Tensor, noise: Tensor, t: int | Tensor) -> Tensor:
+        """x_t: the latent x_0 with noise of level t. t: one for all, or [B]."""
+        signal, level = self._levels(x_0, t)
+        return signal * x_0 + level * noise
+
+    def target(self, x_0: Tensor, noise: Tensor, t: int | Tensor) -> Tensor:
+        """What this network should return for x_t = noisy(x_0, noise, t)."""
+        if self.prediction_type != "v_prediction":
+            return noise if self.prediction_type == "epsilon" else x_0
+        return self.velocity(x_0, noise, t)
+
+    def velocity(self, x_0: Tensor, noise: Tensor, t: int | Tensor) -> Tensor:
+        """v_t of x_t = noisy(x_0, noise, t), whatever this network predicts."""
+        signal, level = self._levels(x_0, t)
+        return signal * noise - level * x_0
+
+    def _noise(self, x_t: Tensor, out: Tensor, x_0: Tensor, t: int) -> Tensor:
+        """The noise that x_t holds, by what this network predicts."""
+        signal, level = self._levels(x_t, t)
+        if self.prediction_type == "v_prediction":
+            return signal * out + level * x_t
+        return out if self.prediction_type == "epsilon" else (x_t - signal * x_0) / level
+
     def _levels(self, like: Tensor, t: int | Tensor) -> tuple[Tensor, Tensor]:
         """sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t): 0-dim for one t (may meet any device), [B,1,1,1] for
-        a tensor of them.
+        a tensor of them. UsageError for a t without level: -1 would mean the last one in silence.
         """
+        if not bool((torch.as_tensor(t) >= 0).all() & (torch.as_tensor(t) < self.steps).all()):
+            found = t if isinstance(t, int) else sorted(set(t.tolist()))
+            known = f"the schedule has those of t = 0 to {self.steps - 1}"
+            raise UsageError(f"t = {found} has no noise level: {known}")
         alpha_bar = self.alphas_cumprod[t] if isinstance(t, int) else self.alphas_cumprod.to(t.device)[t]
         if alpha_bar.dim():
             alpha_bar = alpha_bar.view(-1, *[1] * (like.dim() - 1))

@@ -63,7 +63,7 @@ def read_npz(data: bytes) -> tuple[dict[str, Array], Text]:
 
 
 def png_bytes(array: Array, text: Text) -> bytes:
-    """uint8 [H,W,3] as RGB, or uint16 [H,W] as 16-bit grey; the text in text chunks of these names."""
+    """uint8 [H,W,3] as RGB or [H,W] as grey, uint16 [H,W] as 16-bit grey; text in chunks of these names."""
     info = PngInfo()
     for name, words in text.items():
         info.add_text(name, words)

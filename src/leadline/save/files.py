@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,6 +67,25 @@ def write_bytes(path: Path | str, data: bytes) -> None:
     """Write a whole file, atomically. Raises SaveError."""
     with atomic(path) as temporary:
         temporary.write_bytes(data)
+
+
+def create(path: Path, data: bytes) -> bool:
+    """Write a whole file unless one of that name is there, or another process makes one at the same time:
+    then False, and theirs stands. Raises SaveError.
+    """
+    own = path.with_name(f"{_PREFIX}{path.name}-{os.getpid()}-{threading.get_ident()}{_SUFFIX}")
+    write_bytes(own, data)
+    try:
+        os.link(own, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        if path.exists():
+            return False
+        write_bytes(path, data)
+    finally:
+        own.unlink(missing_ok=True)
+    return True
 
 
 def refused(error: OSError, path: Path | str) -> SaveError:

@@ -1,8 +1,9 @@
 """Which files a prediction can become: their names, what they can hold, how their bytes are made.
 
 Names, with the stem of the input: `<stem>_depth.npy`, `.npz`, `.exr`, `.pfm`, `.tiff`, `_depth_16bit.png`,
-`_depth_colored.png`, `_depth_controlnet.png`, `_side.png`, `<stem>_normals.npy`, `_normals.png` ..., and the
-record `<stem>.json`. All depth-like kinds are named `depth`: every file's text, or the record, says which.
+`_depth_colored.png`, `_depth_controlnet.png`, `_depth_uncertainty.png`, `_side.png`, `_depth.ply`,
+`<stem>_normals.npy`, `_normals.png` ..., and the record `<stem>.json`. All depth-like kinds are named
+`depth`: every file's text, or the record, says which.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from numpy.typing import NDArray
 
 from leadline import colour
 from leadline.camera import convert_normals, normal_signs
-from leadline.errors import UsageError, nearest
+from leadline.errors import UsageError, did_you_mean
 from leadline.prediction import Kind, Prediction
-from leadline.save import containers, counts
+from leadline.save import cloud, containers, counts
 
 Array = NDArray[Any]
 DEPTHS = frozenset(kind for kind in Kind if kind.is_depth)
 LINEAR = frozenset({Kind.affine_depth, Kind.metric_depth})
+METRIC = frozenset({Kind.metric_depth})
 NORMALS = frozenset({Kind.normals})
 ALL = frozenset(Kind)
 USUAL_FRAME = "opengl"  # of pictures of normals: facing the camera is (128, 128, 255)
@@ -79,9 +81,7 @@ class Format(NamedTuple):
 def check_choice(what: str, word: str, choices: Iterable[str]) -> None:
     """Raise UsageError unless `word` is one of `choices`."""
     if word not in choices:
-        hint = nearest(word, choices)
-        known = f"did you mean {hint!r}?" if hint else f"known are {', '.join(choices)}"
-        raise UsageError(f"{what} is {word!r}: {known}")
+        raise UsageError(f"{what} is {word!r}: {did_you_mean(word, choices)}")
 
 
 def record(shot: Shot) -> dict[str, Any]:
@@ -180,12 +180,27 @@ def _controlnet(shot: Shot) -> bytes:
     return containers.png_bytes(grey, labels(record(shot)))
 
 
+def _uncertainty(shot: Shot) -> bytes:
+    p = shot.prediction
+    if p.uncertainty is None:
+        raise UsageError("format 'uncertainty' shows how an ensemble disagrees: ask for uncertainty with it")
+    grey = colour.uncertainty(p.uncertainty, valid=p.valid)
+    return containers.png_bytes(grey, labels(record(shot)) | {"shows": "uncertainty"})
+
+
 def _side(shot: Shot) -> bytes:
     if shot.rgb is None:
         raise UsageError("format 'side' shows the photograph too: pass its pixels as rgb=")
     return containers.png_bytes(
         colour.side_by_side(shot.rgb, _colours(shot)), labels(record(_in_colour(shot)))
     )
+
+
+def _ply(shot: Shot) -> bytes:
+    frame = shot.style.frame or "opencv"
+    facts = labels(record(shot) | {"frame": frame})
+    del facts["leadline"]  # some readers refuse lines over 1024 bytes
+    return cloud.ply_bytes(cloud.points(shot.prediction, shot.rgb, frame), facts)
 
 
 def _json(shot: Shot) -> bytes:
@@ -251,7 +266,9 @@ LAYOUTS: dict[str, dict[str, Format]] = {
         "tiff": Format(_tiff, "{stem}_{output}.tiff", DEPTHS),
         "png": Format(_png, "{stem}_{output}_colored.png", normals="{stem}_{output}.png"),
         "controlnet": Format(_controlnet, "{stem}_{output}_controlnet.png", DEPTHS),
+        "uncertainty": Format(_uncertainty, "{stem}_{output}_uncertainty.png", once=True),
         "side": Format(_side, "{stem}_side.png", once=True),
+        "ply": Format(_ply, "{stem}_{output}.ply", METRIC),
         "json": Format(_json, "{stem}.json", once=True),
     },
     "marigold": {
@@ -267,5 +284,6 @@ LAYOUTS: dict[str, dict[str, Format]] = {
     },
 }
 USUAL = {"leadline": ("npy", "png", "json"), "marigold": ("npy", "png16", "png", "json")}
+COLOURED = frozenset({"side", "ply"})  # show the photograph's own colours
 WORDLESS = frozenset({"npy", "pfm", "png16"})  # bring the record: without it their numbers mean nothing
 FORMATS = tuple(LAYOUTS["leadline"])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from leadline.errors import SaveError, UsageError
 from leadline.prediction import Kind, Prediction
+from leadline.save.cloud import with_camera
 from leadline.save.containers import openexr
 from leadline.save.files import inside, write_bytes
 from leadline.save.formats import LAYOUTS, USUAL, WORDLESS, Shot, Style, check_choice
@@ -36,7 +37,8 @@ def write(
 
     `stem` may hold folders ("a/x"). `formats` are names of `FORMATS`; None: array, picture and record.
     Formats without room for text bring the record `<stem>.json` with them. `rgb` [H,W,3] is needed by "side"
-    only. Invalid pixels are NaN in npy, pfm and tiff, 0 in exr (which has a channel `mask`) and 16-bit PNGs.
+    and colours "ply", which assumes a camera, with a warning, where none is known. Invalid pixels are NaN in
+    npy, pfm and tiff, 0 in exr (which has a channel `mask`) and 16-bit PNGs.
 
     Raises UsageError for formats that do not exist or cannot hold this kind, SaveError if the system refuses.
     """
@@ -58,6 +60,7 @@ def plan(
     """The files that `write` would write, the record last, without making their bytes yet."""
     style = style or Style()
     chosen = choose(formats, prediction.kind, style)
+    prediction = _placed(prediction, chosen)
     shots = [Shot(prediction, output_name(prediction.kind), style, rgb, chosen)]
     shots += [Shot(further, name, style, rgb, chosen) for name, further in prediction.also.items()]
     outputs = [
@@ -86,8 +89,13 @@ def encode(
     """
     style = style or Style()
     choose([format], prediction.kind, style)
-    shot = Shot(prediction, output_name(prediction.kind), style, rgb, (format,))
+    shot = Shot(_placed(prediction, (format,)), output_name(prediction.kind), style, rgb, (format,))
     return LAYOUTS[style.layout][format].encode(shot)
+
+
+def _placed(prediction: Prediction, formats: tuple[str, ...]) -> Prediction:
+    """The prediction with a camera, if a format needs one; then all files' records say the same."""
+    return with_camera(prediction) if "ply" in formats else prediction
 
 
 def choose(

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from leadline.camera import Camera
-from leadline.errors import UsageError, nearest
+from leadline.errors import UsageError, did_you_mean
 from leadline.scenes import shapes
 from leadline.scenes.render import Scene, picture, stage_camera
 from leadline.scenes.textures import Textures
@@ -73,11 +73,7 @@ def _stage() -> Stage:
 
 def _known(name: str) -> str:
     if name not in _SCENES:
-        close = nearest(name, NAMES)
-        raise UsageError(
-            f"analytic scene {name!r} is unknown: "
-            + (f"did you mean {close!r}?" if close else f"known are {', '.join(NAMES)}")
-        )
+        raise UsageError(f"analytic scene {name!r} is unknown: {did_you_mean(name, NAMES)}")
     return name
 
 

@@ -6,38 +6,43 @@ import math
 
 import numpy as np
 
-from leadline.scenes import objects, shapes
-from leadline.scenes.world import SURROUNDINGS, Light, Stage, World, turn_y
+from leadline.scenes import groups, objects, shapes
+from leadline.scenes.world import SURROUNDINGS, Light, Material, Stage, World
+
+PALE = ((0.8, 0.8, 0.78), (0.75, 0.72, 0.63), (0.6, 0.62, 0.62), (0.7, 0.66, 0.6), (0.62, 0.68, 0.7))
+STRONG = ((0.35, 0.1, 0.08), (0.12, 0.2, 0.3), (0.2, 0.3, 0.2), (0.5, 0.35, 0.12), (0.1, 0.1, 0.11))
 
 
 def room(world: World) -> Stage:
     rng = world.rng
-    w, d, h = rng.uniform(1.3, 4.0), rng.uniform(1.6, 5.0), rng.uniform(2.2, 3.4)
+    w, d, h = rng.uniform(1.2, 3.5), rng.uniform(1.4, 4.5), rng.uniform(2.2, 3.2)
     _shell(world, w, d, h)
-    for _ in range(int(rng.integers(2, 11))):  # along the walls, backs to them
-        label, make = objects.INDOOR[rng.integers(len(objects.INDOOR))]
-        side = int(rng.integers(4))
-        reach, run = ((d, w), (w, d))[side % 2]
-        x, z = rng.uniform(-run, run) * 0.85, reach - rng.uniform(0.3, 0.6)
-        turned = turn_y(side * math.pi / 2) @ np.array([x, 0, z])
-        with world.thing(label, turned[0], turned[2], side * math.pi / 2 + rng.normal(0, 0.06)):
-            make(world)
-    for _ in range(int(rng.integers(0, 5))):  # in the middle, any way round
+    for side in range(4):
+        if rng.random() < 0.75:
+            groups.along_wall(world, side, *((d, w), (w, d))[side % 2])
+    for _ in range(int(rng.integers(0, 4))):  # in the middle, any way round
         label, make = objects.INDOOR[rng.integers(len(objects.INDOOR))]
         with world.thing(
             label, rng.uniform(-w, w) * 0.6, rng.uniform(-d, d) * 0.6, rng.uniform(-math.pi, math.pi)
         ):
             make(world)
-    if rng.random() < 0.6:
-        laid_table(world, rng.uniform(-w, w) * 0.5, rng.uniform(-d, d) * 0.5)
-    position = np.array(
-        [rng.uniform(-w, w) * 0.85, -rng.uniform(0.5, min(1.9, h - 0.3)), rng.uniform(-d, d) * 0.85]
-    )
-    target = np.array([rng.uniform(-w, w), 0, rng.uniform(-d, d)]) * 0.7
-    yaw = math.atan2(target[0] - position[0], target[2] - position[2]) + rng.normal(0, 0.3)
-    world.clear_around(position, 0.25, SURROUNDINGS)
-    stage = Stage(position, yaw, rng.normal(0.12, 0.22), rng.normal(0, 0.04), rng.uniform(45, 95))
+    if rng.random() < 0.75:
+        chairs = int(rng.integers(0, 7))
+        groups.laid_table(world, rng.uniform(-w, w) * 0.4, rng.uniform(-d, d) * 0.4, chairs=chairs)
+    stage = _standing(world, w, d, h)
+    world.clear_around(stage.position, 0.3, SURROUNDINGS)
     return _lamplight(world, stage, w, d, h)
+
+
+def _standing(world: World, w: float, d: float, h: float) -> Stage:
+    """A camera in someone's hands, looking across the room and a little down."""
+    rng = world.rng
+    lift = rng.uniform(0.6, min(1.8, h - 0.3)) if rng.random() < 0.4 else rng.uniform(1.2, min(1.7, h - 0.3))
+    position = np.array([rng.uniform(-w, w) * 0.85, -lift, rng.uniform(-d, d) * 0.85])
+    across = -position * rng.uniform(0.2, 1.2) + np.array([rng.normal(0, 0.3) * w, 0, rng.normal(0, 0.3) * d])
+    yaw = math.atan2(across[0] - position[0], across[2] - position[2])
+    pitch = rng.normal(0.05 + 0.16 * lift, 0.17)
+    return Stage(position, yaw, pitch, rng.normal(0, 0.07), rng.uniform(45, 90))
 
 
 def corridor(world: World) -> Stage:
@@ -73,15 +78,13 @@ def table_top(world: World) -> Stage:
     w, d, h = rng.uniform(1.5, 3.5), rng.uniform(1.5, 4), rng.uniform(2.3, 3)
     _shell(world, w, d, h)
     height = (
-        laid_table(world, 0, 0, crowded=True)
+        groups.laid_table(world, 0, 0, crowded=True, chairs=int(rng.integers(0, 5)))
         if rng.random() < 0.75
-        else _scatter(world, 0, 0, 0.9, 0.9, 0.0, 30)
+        else groups.scatter(world, 0, 0, 0.9, 0.9, 0.0, 30)
     )
-    for _ in range(int(rng.integers(0, 6))):
-        label, make = objects.INDOOR[rng.integers(len(objects.INDOOR))]
-        angle = rng.uniform(-math.pi, math.pi)
-        with world.thing(label, 0.85 * w * math.sin(angle), 0.85 * d * math.cos(angle), angle):
-            make(world)
+    for side in range(4):
+        if rng.random() < 0.6:
+            groups.along_wall(world, side, *((d, w), (w, d))[side % 2])
     far, angle = rng.uniform(0.5, 1.3), rng.uniform(-math.pi, math.pi)
     lift = rng.uniform(0.15, 0.9)
     position = np.array([far * math.sin(angle), -height - lift, far * math.cos(angle)])
@@ -93,63 +96,22 @@ def table_top(world: World) -> Stage:
     return _lamplight(world, stage, w, d, h)
 
 
-def laid_table(world: World, x: float, z: float, *, crowded: bool = False) -> float:
-    """A table with things on it; returns its height."""
-    rng = world.rng
-    yaw = rng.uniform(-math.pi, math.pi)
-    with world.thing("table", x, z, yaw):
-        w, d, h = objects.table(world)
-    _scatter(
-        world,
-        x,
-        z,
-        w * 0.9,
-        d * 0.9,
-        h,
-        int(rng.integers(5, 26)) if crowded else int(rng.integers(0, 8)),
-        yaw,
-    )
-    if rng.random() < 0.3:
-        with world.thing("monitor", x, z, yaw + rng.normal(0, 0.3), -h):
-            objects.screen(world)
-    return h
-
-
-def _scatter(
-    world: World, x: float, z: float, w: float, d: float, y: float, count: int, yaw: float = 0.0
-) -> float:
-    rng = world.rng
-    with world.thing("table", x, z, yaw, -y):
-        for _ in range(count):
-            label = str(rng.choice(["box", "bottle", "book", "plaything", "plate", "food", "vase"]))
-            with world.thing(label, rng.uniform(-w, w), rng.uniform(-d, d), rng.uniform(-math.pi, math.pi)):
-                objects.clutter(world)
-    return y
-
-
 def _shell(world: World, w: float, d: float, h: float) -> None:
     """Floor, ceiling and four walls with what hangs on them; half width, half depth, height in metres."""
     rng = world.rng
     with world.thing("floor", 0, 0):
         floor = world.material(
-            "planks", "tile", "speckle", "checker", "stones", "plaster", tile=(0.6, 2.5), photo=0.12
+            "planks", "planks", "tile", "speckle", "checker", "stones", "stripes", tile=(0.6, 2.5), photo=0.08
         )
         world.add(shapes.SQUARE, (0, 0, 0), (w, 0.01, d), floor)
     with world.thing("ceiling", 0, 0):
-        bright = world.material(
-            "plaster", "plain", "tile", "planks", tile=(1, 3), photo=0.03, flat=float(rng.uniform(0.3, 1))
-        )
+        plain = rng.random() < 0.75
+        bright = world.paint(*PALE) if plain else world.material("plaster", "tile", "planks", tile=(1, 3))
         world.add(shapes.SQUARE, (0, -h, 0), (w, 0.01, d), bright)
-    same = world.material(
-        "plaster", "plaster", "plain", "stripes", "brick", "cloudy", tile=(1, 3), photo=0.08
-    )
+    same = _wall_cover(world)
     for side in range(4):
         reach, run = ((d, w), (w, d))[side % 2]
-        cover = (
-            same
-            if rng.random() < 0.75
-            else world.material("plaster", "brick", "planks", "tile", "spines", tile=(1, 3))
-        )
+        cover = same if rng.random() < 0.75 else _wall_cover(world)
         with world.thing("wall", 0, 0, side * math.pi / 2):
             world.box((0, -h / 2, reach + 0.05), (run + 0.1, h / 2, 0.05), cover)
             if rng.random() < 0.6:
@@ -164,11 +126,20 @@ def _shell(world: World, w: float, d: float, h: float) -> None:
             )
 
 
+def _wall_cover(world: World) -> Material:
+    """Most walls are painted, and most paint is pale."""
+    if world.rng.random() < 0.6:
+        return world.paint(*PALE, *PALE, *STRONG)
+    return world.material(
+        "plaster", "plain", "stripes", "brick", "tile", "planks", "cloudy", tile=(1, 3), photo=0.1
+    )
+
+
 def _hang(world: World, side: int, reach: float, run: float, h: float) -> None:
     """Pictures, windows, doors and curtains on one wall."""
     rng = world.rng
     with world.thing("wall", 0, 0, side * math.pi / 2):
-        for _ in range(int(rng.integers(0, 4))):
+        for _ in range(int(rng.integers(0, 6))):
             x, size = rng.uniform(-run, run) * 0.85, rng.uniform(0.12, 0.55)
             choice = rng.random()
             if choice < 0.45:
@@ -215,6 +186,8 @@ def _lamplight(world: World, stage: Stage, w: float, d: float, h: float) -> Stag
         warm = rng.uniform(0.55, 1.1)
         place = (rng.uniform(-w, w) * 0.8, -h * rng.uniform(0.7, 0.97), rng.uniform(-d, d) * 0.8)
         stage.lights.append(Light(place, (power, power * (0.5 + 0.5 * warm), power * warm)))
-    level = rng.uniform(0.12, 0.5)
+    level = math.exp(
+        rng.uniform(math.log(0.15), math.log(1.2))
+    )  # from one bare lamp to light from everywhere
     stage.ambient = (level, level * rng.uniform(0.85, 1.05), level * rng.uniform(0.75, 1.15))
     return stage

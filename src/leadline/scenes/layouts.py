@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from leadline.scenes.indoor import corridor, room, table_top
-from leadline.scenes.outdoor import blocks, facades, field, street
+from leadline.scenes.outdoor import blocks, facades, field
+from leadline.scenes.street import street
 from leadline.scenes.world import Stage, World
 
 LAYOUTS: dict[str, Callable[[World], Stage]] = {

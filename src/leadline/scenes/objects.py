@@ -1,5 +1,5 @@
-"""Furniture, vehicles, plants: things made of a few solids, each standing on its own ground point (y = 0, up
-is negative).
+"""Furniture, people, poles, houses: things made of a few solids, each standing on its own ground point
+(y = 0, up is negative).
 
 Every function adds one thing to the world in the frame that `World.thing` has set. Sizes are metres, drawn
 about everyday values.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from leadline.scenes import shapes
+from leadline.scenes import plants, shapes
 from leadline.scenes.world import Material, World, turn_x, turn_y, turn_z
 
 WOOD = ("planks", "planks", "plain", "plaster")
@@ -41,14 +41,25 @@ def table(world: World, height: float | None = None) -> tuple[float, float, floa
 
 
 def chair(world: World) -> None:
+    """Its back is at +z: a plate, rungs across or bars upright."""
     rng = world.rng
     w, h, back = rng.uniform(0.19, 0.26), rng.uniform(0.4, 0.5), rng.uniform(0.35, 0.6)
-    seat, frame = world.material(*CLOTH, *WOOD), world.material(*WOOD, *METAL)
+    frame = world.material(*WOOD, *METAL)
+    seat = world.material(*CLOTH, *WOOD) if rng.random() < 0.5 else frame
     world.box((0, -h, 0), (w, rng.uniform(0.015, 0.06), w), seat)
-    world.box((0, -h - back * 0.65, w), (w, back * 0.35, 0.02), seat, turn_x(rng.uniform(-0.2, 0.05)))
+    choice, count = rng.random(), int(rng.integers(2, 5))
+    if choice < 0.4:
+        world.box((0, -h - back * 0.65, w), (w, back * 0.35, 0.02), seat, turn_x(rng.uniform(-0.2, 0.05)))
+    for i in range(count if choice >= 0.4 else 0):
+        if choice < 0.75:
+            world.box((0, -h - back * (1 - i / (count + 1)), w), (w, 0.035, 0.012), frame)
+        else:
+            world.box((w * (2 * (i + 0.5) / count - 1), -h - back / 2, w), (0.02, back / 2, 0.012), frame)
+    if choice >= 0.75:
+        world.box((0, -h - back, w), (w + 0.02, 0.04, 0.015), frame)
     for sx in (-1, 1):
-        world.rod((sx * w, -h - back, w), (sx * w, 0, w), 0.015, frame)
-        world.rod((sx * w, -h, -w), (sx * w, 0, -w), 0.015, frame)
+        world.rod((sx * w, -h - back, w), (sx * w, 0, w), 0.018, frame)
+        world.rod((sx * w, -h, -w), (sx * w, 0, -w), 0.018, frame)
 
 
 def sofa(world: World) -> None:
@@ -140,19 +151,6 @@ def floor_lamp(world: World) -> None:
     )
 
 
-def potted_plant(world: World) -> None:
-    rng = world.rng
-    r, h = rng.uniform(0.1, 0.22), rng.uniform(0.2, 0.4)
-    world.cylinder((0, 0, 0), r, h, world.material("plaster", "cloudy", "stripes"))
-    leaf = world.material("foliage", tile=(0.2, 0.6), photo=0.1)
-    spread, tall = rng.uniform(0.15, 0.4), rng.uniform(0.2, 1.0)
-    for _ in range(int(rng.integers(4, 12))):
-        a, lift = rng.uniform(0, 2 * math.pi), rng.uniform(0.1, tall)
-        tip = (spread * math.cos(a), -h - lift, spread * math.sin(a))
-        world.rod((0, -h, 0), tip, 0.008, leaf)
-        world.ball(tip, (rng.uniform(0.04, 0.15), rng.uniform(0.02, 0.1), rng.uniform(0.04, 0.15)), leaf)
-
-
 def person(world: World) -> None:
     rng = world.rng
     h = rng.uniform(1.5, 1.9)
@@ -203,94 +201,6 @@ def screen(world: World) -> None:
     world.box((0, -0.12 - w * 0.33, -0.012), (w * 0.95, w * 0.33 * 1.6, 0.01), picture)
     world.cylinder((0, 0, 0), 0.1, 0.02, dark)
     world.cylinder((0, 0, 0.03), 0.03, 0.2, dark)
-
-
-def car(world: World) -> None:
-    """Length along z."""
-    rng = world.rng
-    long, wide = rng.uniform(1.7, 2.4), rng.uniform(0.8, 0.95)
-    body, cabin = rng.uniform(0.42, 0.6), rng.uniform(0.4, 0.62)
-    paint = world.material("plain", tile=(2, 6), photo=0.1, shine=0.6)
-    glass = Material(paint.texture, 1.0, (0.06, 0.07, 0.09), flat=0.6, shine=0.8)
-    black = Material(paint.texture, 1.0, (0.03, 0.03, 0.03), flat=0.8)
-    world.box((0, -0.25 - body / 2, 0), (wide, body / 2, long), paint)
-    back = rng.uniform(-0.35, 0.1) * long
-    world.add(
-        shapes.GABLE,
-        (0, -0.25 - body - cabin * 0.55, back),
-        (long * 0.8, cabin * 0.55, wide * 0.86),
-        glass,
-        turn_y(math.pi / 2),
-    )
-    world.box((0, -0.25 - body - cabin * 0.5, back), (wide * 0.9, cabin * 0.5, long * 0.42), glass)
-    world.box((0, -0.25 - body - cabin, back), (wide * 0.88, 0.03, long * 0.42), paint)
-    lamp = world.material("plain", glow=rng.uniform(0, 1.0))
-    for sx in (-1, 1):
-        for sz in (-1, 1):
-            wheel = (sx * (wide - 0.08), -0.32, sz * long * 0.62)
-            world.add(shapes.CYLINDER, wheel, (0.32, 0.12, 0.32), black, turn_z(math.pi / 2))
-            world.box((sx * wide * 0.75, -0.2 - body * 0.7, sz * long), (0.14, 0.07, 0.02), lamp)
-
-
-def lorry(world: World) -> None:
-    """A van, lorry or bus: a tall box on wheels with a row of windows."""
-    rng = world.rng
-    long, wide, tall = rng.uniform(2.2, 5.5), rng.uniform(0.95, 1.25), rng.uniform(0.9, 1.5)
-    paint = world.material("plain", "stripes", "facade", tile=(2, 5), photo=0.15, shine=0.3)
-    dark = Material(paint.texture, 1.0, (0.05, 0.05, 0.06), flat=0.7, shine=0.6)
-    world.box((0, -0.4 - tall, 0), (wide, tall, long), paint)
-    world.box((0, -0.4 - tall * 1.4, 0), (wide + 0.01, tall * 0.25, long * rng.uniform(0.5, 0.95)), dark)
-    world.box((0, -0.4 - tall * 1.4, 0), (wide * 0.85, tall * 0.3, long + 0.01), dark)
-    for sx in (-1, 1):
-        for sz in (-0.65, 0.65):
-            world.add(
-                shapes.CYLINDER,
-                (sx * (wide - 0.1), -0.42, sz * long),
-                (0.42, 0.14, 0.42),
-                dark,
-                turn_z(math.pi / 2),
-            )
-
-
-def tree(world: World) -> None:
-    rng = world.rng
-    h = math.exp(rng.uniform(math.log(2.5), math.log(14)))
-    bark, leaf = (
-        world.material("bark", tile=(0.5, 2)),
-        world.material("foliage", "grass", tile=(0.8, 4), photo=0.15, shine=0.0),
-    )
-    trunk = h * rng.uniform(0.02, 0.04)
-    if rng.random() < 0.2:  # a conifer
-        world.cylinder((0, 0, 0), trunk, h * 0.3, bark)
-        for i in range(4):
-            r = h * 0.25 * (1 - 0.2 * i)
-            world.add(shapes.PYRAMID, (0, -h * (0.3 + 0.18 * i), 0), (r, h * 0.2, r), leaf, turn_y(0.5 * i))
-        return
-    stem = h * rng.uniform(0.2, 0.5)
-    world.rod((0, 0, 0), (rng.uniform(-0.1, 0.1) * h, -h * 0.7, 0), trunk, bark)
-    crowns = int(rng.integers(0, 14))
-    for _ in range(crowns):
-        a, r = rng.uniform(0, 2 * math.pi), h * rng.uniform(0, 0.25)
-        place = (r * math.cos(a), -rng.uniform(stem, h * 0.92), r * math.sin(a))
-        size = h * rng.uniform(0.07, 0.2)
-        world.ball(place, (size * rng.uniform(0.7, 1.3), size * rng.uniform(0.6, 1), size), leaf)
-        world.rod((0, -stem, 0), place, trunk * 0.4, bark)
-    for _ in range(0 if crowns else 12):  # a bare tree
-        a = rng.uniform(0, 2 * math.pi)
-        tip = (h * 0.3 * math.cos(a), -h * rng.uniform(0.5, 1), h * 0.3 * math.sin(a))
-        world.rod((0, -h * rng.uniform(0.25, 0.65), 0), tip, trunk * 0.35, bark)
-
-
-def bush(world: World) -> None:
-    rng = world.rng
-    leaf = world.material("foliage", "grass", tile=(0.5, 2), photo=0.15, shine=0.0)
-    for _ in range(int(rng.integers(1, 5))):
-        s = rng.uniform(0.25, 1.0)
-        world.ball(
-            (rng.uniform(-0.6, 0.6), -s * 0.6, rng.uniform(-0.6, 0.6)),
-            (s, s * rng.uniform(0.6, 1.2), s),
-            leaf,
-        )
 
 
 def pole(world: World) -> None:
@@ -376,14 +286,14 @@ INDOOR: tuple[tuple[str, Callable[[World], object]], ...] = (
     ("cabinet", cabinet),
     ("shelf", shelf),
     ("lamp", floor_lamp),
-    ("plant", potted_plant),
+    ("plant", plants.potted_plant),
     ("person", person),
     ("box", clutter),
 )
 OUTDOOR: tuple[tuple[str, Callable[[World], object]], ...] = (
-    ("tree", tree),
-    ("tree", tree),
-    ("plant", bush),
+    ("tree", plants.tree),
+    ("tree", plants.tree),
+    ("plant", plants.bush),
     ("pole", pole),
     ("fence", fence),
     ("rock", rock),

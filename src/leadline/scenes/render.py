@@ -7,7 +7,7 @@ given, from one seed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +21,11 @@ from leadline.scenes.shapes import length
 from leadline.scenes.textures import Rng, Textures, sample
 from leadline.scenes.world import CLASSES, SURROUNDINGS, Light, Stage, World
 
-TILE = 64  # pixels: rays x solids of one tile stay in the processor's cache
+TILE = 16  # pixels: a tile's rays meet few solids
+GROUP = 1024  # tiles at once: memory stays bounded however large the picture
 SHADOW_STEP = 2  # shadows are cast for every second pixel of every second row, then smoothed
 SHADOW_REACH = 80.0  # metres from which the sun's shadow still falls
+LEAST_CASTER = 0.015  # radius over distance: what looks smaller casts no shadow that one could see
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,8 @@ def develop(linear: Tensor, rng: Rng) -> Tensor:
     """
     height, width = linear.shape[1:]
     device = linear.device
-    key = float(np.exp(rng.normal(math.log(0.22), 0.35)))
-    linear = linear * (key / linear.mean().clamp(min=1e-4))
+    key = float(np.exp(rng.normal(math.log(0.15), 0.4)))  # of the middle tones: a bright sky may burn out
+    linear = linear * (key / linear.clamp(min=1e-4).log().mean().exp())
     balance = np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)
     linear = linear * torch.from_numpy(balance).to(device)[:, None, None]
     if rng.random() < 0.4:
@@ -135,7 +137,7 @@ def develop(linear: Tensor, rng: Rng) -> Tensor:
         linear.clamp(min=0) + grain * float(10 ** rng.uniform(-3.3, -1.7)) * linear.clamp(min=0.01).sqrt()
     )
     display = linear.clamp(0, 1) ** (1 / rng.uniform(1.9, 2.5))
-    return display + rng.uniform(-0.1, 0.25) * display * (1 - display) * (2 * display - 1)
+    return display + rng.uniform(-0.1, 0.9) * display * (1 - display) * (2 * display - 1)
 
 
 def _plain_textures(cache: list[Textures] = []) -> Textures:  # noqa: B006 (made once, never changed)
@@ -155,26 +157,35 @@ def _cast_in_view(
     """`shapes.cast` by tiles; a tile sees only the solids whose bounding sphere reaches into its pyramid of
     view.
     """
-    depth = torch.full((height, width), math.inf, device=origin.device)
-    index = torch.full((height, width), -1, dtype=torch.long, device=origin.device)
+    tiles = split(direction.view(3, height, width))  # [T,3,R]
+    corners = tiles[:, :, [0, TILE - 1, -1, -TILE]]  # [T,3,4], clockwise
+    planes = torch.linalg.cross(corners, corners.roll(-1, 2), dim=1)  # inward normals of the pyramid
+    planes = planes / planes.norm(dim=1, keepdim=True).clamp(min=1e-12)  # one pixel thin, it culls nothing
     offset, radius = solids.centre - origin.T, solids.radius()  # [N,3], [N]
-    for tile in _tiles(height, width):
-        rays = direction.view(3, height, width)[:, *tile]
-        corners = rays[:, [0, 0, -1, -1], [0, -1, -1, 0]]  # [3,4], clockwise
-        planes = torch.linalg.cross(corners, corners.roll(-1, 1), dim=0)  # inward normals of the pyramid
-        planes = planes / length(planes).clamp(min=1e-12)  # a pyramid one pixel thin culls nothing
-        near = ((offset @ planes) > -radius[:, None] * 1.01 - 1e-3).all(1).nonzero()[:, 0]
-        if len(near):
-            t, which = shapes.cast(solids.take(near), origin, rays.reshape(3, -1))
-            depth[tile] = t.view(rays.shape[1:])
-            index[tile] = torch.where(which >= 0, near[which], -1).view(rays.shape[1:])
+    near = (torch.matmul(offset, planes) > -radius[:, None] * 1.01 - 1e-3).all(2)  # [T,N]
+    parts = [shapes.cast(solids, origin, tiles[g], near[g]) for g in _groups(len(tiles))]
+    depth, index = (join(torch.cat(maps), height, width) for maps in zip(*parts, strict=True))
     return depth.flatten(), index.flatten()
 
 
-def _tiles(height: int, width: int) -> Iterator[tuple[slice, slice]]:
-    for top in range(0, height, TILE):
-        for left in range(0, width, TILE):
-            yield slice(top, top + TILE), slice(left, left + TILE)
+def split(maps: Tensor) -> Tensor:
+    """[C,H,W] -> tiles [T,C,TILE*TILE], row by row; the last ones repeat the border."""
+    height, width = maps.shape[1:]
+    rows = torch.arange(height + -height % TILE, device=maps.device).clamp(max=height - 1)
+    columns = torch.arange(width + -width % TILE, device=maps.device).clamp(max=width - 1)
+    blocks = maps[:, rows][:, :, columns].view(len(maps), len(rows) // TILE, TILE, -1, TILE)
+    return blocks.permute(1, 3, 0, 2, 4).reshape(-1, len(maps), TILE * TILE)
+
+
+def join(tiles: Tensor, height: int, width: int) -> Tensor:
+    """Tiles [T,TILE*TILE] -> [H,W], what `split` took apart."""
+    rows = -(-height // TILE)
+    blocks = tiles.view(rows, -1, TILE, TILE).transpose(1, 2)  # [h,TILE,w,TILE]
+    return blocks.reshape(rows * TILE, -1)[:height, :width]
+
+
+def _groups(tiles: int) -> list[slice]:
+    return [slice(start, start + GROUP) for start in range(0, tiles, GROUP)]
 
 
 def _materials(
@@ -188,9 +199,10 @@ def _materials(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Linear albedo [3,P], shine [P], glow [P]."""
     device = uv.device
-    numbers = sorted({m.texture for m in world.materials})
+    numbers = sorted({world.materials[i].texture for i in set(surface.tolist())})  # of what is seen
+    place = {n: i for i, n in enumerate(numbers)}
     pyramids = torch.stack([world.textures.pyramid(n) for n in numbers]).to(device)
-    rows = [(numbers.index(m.texture), m.tile, *m.gain, m.flat, m.shine, m.glow) for m in world.materials]
+    rows = [(place.get(m.texture, 0), m.tile, *m.gain, m.flat, m.shine, m.glow) for m in world.materials]
     tile, *gain, flat, shine, glow = torch.tensor(
         [r[1:] for r in rows], dtype=torch.float32, device=device
     ).T[:, surface]  # [P] each
@@ -225,7 +237,10 @@ def _lighting(
         CLASSES[label] in SURROUNDINGS - {"building"} or m.glow > 1
         for label, m in zip(world.labels, world.materials, strict=True)
     ]
-    casters = solids.take((~torch.tensor(outer, device=device)).nonzero()[:, 0])
+    camera = torch.tensor(stage.position, dtype=torch.float32, device=device)
+    apparent = solids.radius() / length((solids.centre - camera).T)
+    casts = ~torch.tensor(outer, device=device) & (apparent > LEAST_CASTER)
+    casters = solids.take(casts.nonzero()[:, 0])
     for number, light in enumerate(stage.lights):
         towards, falloff = _towards(light, points)
         facing = (normal * towards).sum(0).clamp(min=0) * falloff
@@ -261,18 +276,34 @@ def _occlusion(casters: shapes.Solids, start: Tensor, path: Tensor, reach: float
     """
     height, width = start.shape[1:]
     start, path = start[:, ::SHADOW_STEP, ::SHADOW_STEP], path[:, ::SHADOW_STEP, ::SHADOW_STEP]
-    dark = torch.zeros(start.shape[1:], device=start.device)
-    for tile in _tiles(*dark.shape) if len(casters) else ():
-        a, d = start[:, *tile].flatten(1), path[:, *tile].flatten(1)
-        ends = torch.cat([a, a + reach * d], dim=1)
-        low, high = ends.amin(1), ends.amax(1)  # the box that all paths of the tile stay in
-        gap = (casters.centre - casters.centre.clamp(low, high)).norm(dim=1)
-        near = (gap < casters.radius()).nonzero()[:, 0]
-        if len(near):
-            dark[tile] = shapes.blocked(casters.take(near), a, d, reach).view(dark[tile].shape).float()
+    if not len(casters):
+        return torch.zeros(height, width, device=start.device)
+    a, d = split(start), split(path)  # [T,3,R]
+    near = _on_the_way(casters, a, a + reach * d)
+    parts = [shapes.blocked(casters, a[g], d[g], reach, near[g]) for g in _groups(len(a))]
+    dark = join(torch.cat(parts), *start.shape[1:]).float()
     return torch.nn.functional.interpolate(
         dark[None, None], (height, width), mode="bilinear", align_corners=False
     )[0, 0]
+
+
+def _on_the_way(solids: shapes.Solids, a: Tensor, b: Tensor) -> Tensor:
+    """Which solids the straight paths from a to b [T,3,R] of a tile can meet, [T,N]: those whose bounding
+    sphere reaches into the capsule about all of the tile's paths.
+    """
+    (start, wide), (end, wider) = (_ball(x) for x in (a, b))  # [T,3], [T]
+    along = end - start
+    offset = solids.centre - start[:, None]  # [T,N,3]
+    share = (offset * along[:, None]).sum(2) / (along * along).sum(1, keepdim=True).clamp(min=1e-12)
+    gap: Tensor = (offset - share.clamp(0, 1)[..., None] * along[:, None]).norm(dim=2)
+    return gap < solids.radius() * 1.01 + torch.maximum(wide, wider)[:, None] + 1e-3
+
+
+def _ball(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre [T,3] and radius [T] of a ball about the points [T,3,R]."""
+    centre = (points.amin(2) + points.amax(2)) / 2
+    radius: Tensor = (points - centre[..., None]).norm(dim=1).amax(1)
+    return centre, radius
 
 
 def _towards(light: Light, points: Tensor) -> tuple[Tensor, Tensor]:

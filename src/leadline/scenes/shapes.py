@@ -1,28 +1,38 @@
 """Rays against convex solids: the geometry of the procedural worlds, exact to rounding.
 
-Every solid is a unit shape (box [-1,1]^3, sphere, upright cylinder, gable, pyramid) or a unit square, seen
-through an affine map `to_object`. An affine map keeps the ray parameter, so with rays whose z is 1 in the
-camera frame that parameter is the planar depth itself: no conversion from distance to depth exists here, and
-none can be forgotten.
+Every solid is a unit shape (box [-1,1]^3, sphere, upright cylinder, gable, pyramid, frustum), a unit square
+or a unit sphere's skin of leaves with gaps between them, seen through an affine map `to_object`. An affine
+map keeps the ray parameter, so with rays whose z is 1 in the camera frame that parameter is the planar depth
+itself: no conversion from distance to depth exists here, and none can be forgotten.
 
-A convex solid cuts a ray in one interval [enter, leave]; solids differ only in how that interval is found.
+A convex solid cuts a ray in one interval [enter, leave]; solids differ only in how that interval is found. Of
+squares and leaves, which are thin, both ends are the one point that is hit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-BOX, SPHERE, CYLINDER, SQUARE, GABLE, PYRAMID = range(6)
+BOX, SPHERE, CYLINDER, SQUARE, GABLE, PYRAMID, FRUSTUM, LEAVES = range(8)
 NEAREST_HIT = 1e-4  # metres: closer is the surface that the ray starts on
+PAIRS = 64  # of solid and bundle of rays at once: few calls, and the numbers stay in the processor's cache
 
-# Half-spaces n.p <= b of the two shapes with slanted faces; y points down, the ridge or tip is at y = -1.
+# Half-spaces n.p <= b of the shapes with slanted faces; y points down, the ridge, tip or top is at y = -1.
 _GABLE = ((1, -0.5, 0, 0.5), (-1, -0.5, 0, 0.5), (0, 1, 0, 1), (0, 0, 1, 1), (0, 0, -1, 1))
 _PYRAMID = ((1, -0.5, 0, 0.5), (-1, -0.5, 0, 0.5), (0, -0.5, 1, 0.5), (0, -0.5, -1, 0.5), (0, 1, 0, 1))
-HALF_SPACES = {GABLE: _GABLE, PYRAMID: _PYRAMID}
+_FRUSTUM = (
+    (1, -0.1, 0, 0.9),
+    (-1, -0.1, 0, 0.9),
+    (0, -0.2, 1, 0.8),
+    (0, -0.2, -1, 0.8),
+    (0, 1, 0, 1),
+    (0, -1, 0, 1),
+)
+HALF_SPACES = {GABLE: _GABLE, PYRAMID: _PYRAMID, FRUSTUM: _FRUSTUM}
 
 
 @dataclass(frozen=True)
@@ -47,37 +57,41 @@ class Solids:
         return Solids(self.kind[index], self.to_object[index], self.centre[index], self.half[index])
 
 
-def cast(solids: Solids, origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-    """First solid along each ray.
+def cast(
+    solids: Solids, origin: Tensor, direction: Tensor, near: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """First solid along each ray, for T bundles of R rays.
 
-    Shapes: origin [3,1] or [3,P], direction [3,P] -> ray parameter [P] (inf where nothing is hit), index [P]
-    (-1 there).
+    Shapes: origin [3,1], direction [T,3,R], near [T,N] bool: which solids a bundle can meet (None: any) ->
+    ray parameter [T,R] (inf where nothing is hit), index [T,R] (-1 there; of solids at one distance the first
+    one).
     """
-    rays = direction.shape[1]
-    nearest = torch.full((rays,), torch.inf, device=direction.device)
-    hit = torch.full((rays,), -1, dtype=torch.long, device=direction.device)
-    for kind, interval in _INTERVALS.items():
-        members = (solids.kind == kind).nonzero()[:, 0]
-        if not len(members):
-            continue
-        enter, leave = _intervals(solids.take(members), interval, origin, direction)  # [n,P] each
-        t = torch.where(enter > NEAREST_HIT, enter, leave)
+    nearest = torch.full((len(direction), direction.shape[2]), torch.inf, device=direction.device)
+    found = []
+    for bundle, solid, enter, leave in _meetings(solids, origin[None], direction, near):
+        t = torch.where(enter > NEAREST_HIT, enter, leave)  # [n,R]
         t.masked_fill_((enter > leave) | (t <= NEAREST_HIT) | ~torch.isfinite(t), torch.inf)
-        t, which = t.min(dim=0)
-        closer = t < nearest
-        nearest = torch.where(closer, t, nearest)
-        hit = torch.where(closer, members[which], hit)
-    return nearest, hit
+        nearest.scatter_reduce_(0, bundle[:, None].expand_as(t), t, "amin")
+        found.append((bundle, solid, t))
+    nothing = len(solids)
+    first = torch.full(nearest.shape, nothing, device=direction.device)
+    for bundle, solid, t in found:
+        mine = torch.where((t == nearest[bundle]) & (t < torch.inf), solid[:, None], nothing)
+        first.scatter_reduce_(0, bundle[:, None].expand_as(mine), mine, "amin")
+    return nearest, torch.where(first == nothing, -1, first)
 
 
-def blocked(solids: Solids, origin: Tensor, direction: Tensor, reach: float) -> Tensor:
-    """Whether anything stands between `origin` and `origin + reach * direction`: [3,P], [3,P] -> bool [P]."""
-    result = torch.zeros(direction.shape[1], dtype=torch.bool, device=direction.device)
-    for kind, interval in _INTERVALS.items():
-        members = (solids.kind == kind).nonzero()[:, 0]
-        if len(members):
-            enter, leave = _intervals(solids.take(members), interval, origin, direction)
-            result |= ((enter <= leave) & (leave > NEAREST_HIT) & (enter < reach)).any(dim=0)
+def blocked(
+    solids: Solids, origin: Tensor, direction: Tensor, reach: float, near: Tensor | None = None
+) -> Tensor:
+    """Whether anything stands between `origin` and `origin + reach * direction`: [T,3,R] each, near [T,N] as
+    in `cast` -> bool [T,R].
+    """
+    result = torch.zeros(len(direction), direction.shape[2], dtype=torch.bool, device=direction.device)
+    for bundle, _, enter, leave in _meetings(solids, origin, direction, near):
+        between = (enter <= leave) & (leave > NEAREST_HIT) & (enter < reach)  # [n,R]
+        row, ray = between.nonzero(as_tuple=True)
+        result[bundle[row], ray] = True
     return result
 
 
@@ -108,15 +122,25 @@ def length(vectors: Tensor) -> Tensor:
     return (vectors * vectors).sum(0).sqrt()
 
 
-def _intervals(
-    solids: Solids,
-    interval: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-    origin: Tensor,
-    direction: Tensor,
-) -> tuple[Tensor, Tensor]:
-    o = torch.matmul(solids.to_object, origin - solids.centre[:, :, None])  # [n,3,1] or [n,3,P]
-    d = torch.matmul(solids.to_object, direction)  # [n,3,P]
-    return interval(o, d)
+def _meetings(
+    solids: Solids, origin: Tensor, direction: Tensor, near: Tensor | None
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Each bundle with each solid that it can meet, many pairs at once: numbers of bundle and solid [n],
+    enter and leave [n,R]. origin [1|T,3,1|R].
+    """
+    if near is None:
+        near = torch.ones(len(direction), len(solids), dtype=torch.bool, device=direction.device)
+    bundles, numbers = near.nonzero(as_tuple=True)  # [Q] each
+    kinds = solids.kind[numbers]
+    for kind, interval in _INTERVALS.items():
+        members = (kinds == kind).nonzero()[:, 0]
+        for part in (members[i : i + PAIRS] for i in range(0, len(members), PAIRS)):
+            bundle, number = bundles[part], numbers[part]
+            to_object = solids.to_object[number]
+            start = origin if len(origin) == 1 else origin[bundle]
+            o = torch.matmul(to_object, start - solids.centre[number][:, :, None])  # [n,3,1|R]
+            d = torch.matmul(to_object, direction[bundle])  # [n,3,R]
+            yield bundle, number, *interval(o, d)
 
 
 def _slab(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,6 +168,25 @@ def _quadric(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
 
 def _sphere(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
     return _quadric((d * d).sum(1), (o * d).sum(1), (o * o).sum(1) - 1)
+
+
+def _leaves(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+    """The skin of a sphere where leaves are: a ray may enter through a gap and meet the far side, or none."""
+    enter, leave = _sphere(o, d)
+    t = torch.full_like(enter, torch.inf)
+    row, ray = (enter.isfinite() & (leave > 0)).nonzero(as_tuple=True)  # most rays miss: waves cost
+    o, d, enter, leave = o.expand_as(d)[row, :, ray], d[row, :, ray], enter[row, ray], leave[row, ray]
+    near, far = (_is_leaf(o + x[:, None] * d) for x in (enter, leave))  # [h] each
+    first = torch.where(far, leave, torch.inf)
+    t[row, ray] = torch.where(near & (enter > NEAREST_HIT), enter, first)
+    return t, t
+
+
+def _is_leaf(p: Tensor) -> Tensor:
+    """Whether points of the unit sphere, [h,3], lie on a leaf rather than in a gap, [h]: warped waves."""
+    x, y, z = p.unbind(1)
+    waves = (15 * x + 9 * y * y).sin() + (13 * y + 9 * z * z).sin() + (14 * z + 9 * x * x).sin()
+    return waves > -0.8
 
 
 def _cylinder(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
@@ -216,6 +259,8 @@ _INTERVALS: dict[int, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
     SQUARE: _square,
     GABLE: _half_spaces(GABLE),
     PYRAMID: _half_spaces(PYRAMID),
+    FRUSTUM: _half_spaces(FRUSTUM),
+    LEAVES: _leaves,
 }
 _SURFACES: dict[int, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
     BOX: _box_surface,
@@ -224,4 +269,6 @@ _SURFACES: dict[int, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
     SQUARE: _square_surface,
     GABLE: _half_space_surface(GABLE),
     PYRAMID: _half_space_surface(PYRAMID),
+    FRUSTUM: _half_space_surface(FRUSTUM),
+    LEAVES: _sphere_surface,
 }

@@ -26,6 +26,9 @@ Array = NDArray[np.float32]
 
 CROPS_PER_PHOTOGRAPH = 4
 VARIANTS = 24  # drawings of each pattern
+KEPT = (
+    2048  # pyramids in memory, a quarter of a megabyte each: with fewer they would be drawn again and again
+)
 
 
 class Textures:
@@ -41,7 +44,7 @@ class Textures:
     def __init__(self, photographs: Sequence[NDArray[np.uint8]] = ()) -> None:
         self.photographs = tuple(photographs)
         self._crops = len(self.photographs) * CROPS_PER_PHOTOGRAPH
-        self.pyramid = lru_cache(maxsize=600)(self._pyramid)
+        self.pyramid = lru_cache(maxsize=KEPT)(self._pyramid)
 
     def numbers(self, pattern: str) -> range:
         """The numbers of all textures of one pattern; `photograph` for the crops, if any."""
@@ -249,7 +252,7 @@ def _grass(rng: Rng) -> Array:
 
 def _foliage(rng: Rng) -> Array:
     clumps = noise(rng, (12, 12), 4, 0.85)
-    return _shaded(_tinted(rng, (0.3, 0.42, 0.15), 0.3), np.clip(2.2 * clumps - 0.45, 0.05, 1.4), 0.0, 1.0)
+    return _shaded(_tinted(rng, (0.28, 0.35, 0.15), 0.25), np.clip(2.2 * clumps - 0.45, 0.05, 1.4), 0.0, 1.0)
 
 
 def _bark(rng: Rng) -> Array:
@@ -301,7 +304,12 @@ def _poster(rng: Rng) -> Array:
 
 
 def _plain(rng: Rng) -> Array:
-    return np.broadcast_to(_colour(rng, 0.9), (SIZE, SIZE, 3)) * (0.97 + 0.05 * noise(rng)[..., None])
+    return np.broadcast_to(_colour(rng, 0.6), (SIZE, SIZE, 3)) * (0.97 + 0.05 * noise(rng)[..., None])
+
+
+def _bare(rng: Rng) -> Array:
+    """Nearly white, to be coloured by a material's gain."""
+    return np.asarray(0.93 + 0.07 * noise(rng, (3, 3), 6, 0.75)[..., None].repeat(3, 2), np.float32)
 
 
 PATTERNS: dict[str, Callable[[Rng], Array]] = {
@@ -322,4 +330,5 @@ PATTERNS: dict[str, Callable[[Rng], Array]] = {
     "stones": _stones,
     "poster": _poster,
     "plain": _plain,
+    "bare": _bare,
 }

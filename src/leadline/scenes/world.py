@@ -125,7 +125,7 @@ class World:
         self._label = CLASSES.index(label)
         self._id = max([self._id, *self.ids], default=0) + 1
         yield
-        self._origin, self._turn, self._label = before[:3]
+        self._origin, self._turn, self._label, self._id = before
 
     def add(
         self,
@@ -185,6 +185,16 @@ class World:
             glow=options.get("glow", 0.0),
         )
 
+    def paint(
+        self, *colours: tuple[float, float, float], spread: float = 0.25, shine: float = 0.0
+    ) -> Material:
+        """A plain coat in one of the colours (linear), lighter or darker by up to `spread`."""
+        colour = np.asarray(colours[self.rng.integers(len(colours))]) * self.rng.uniform(
+            1 - spread, 1 + spread
+        )
+        texture = self.textures.numbers("bare")[0]
+        return Material(texture, 2.0, (float(colour[0]), float(colour[1]), float(colour[2])), shine=shine)
+
     def solids(self, device: torch.device | str = "cpu") -> shapes.Solids:
         halves = np.stack(self.halves)
         rotations = np.stack(self.rotations)
@@ -194,13 +204,14 @@ class World:
         return shapes.Solids(torch.tensor(self.kinds, device=device), *tensors)
 
     def clear_around(self, position: NDArray[np.float64], radius: float, keep: frozenset[str]) -> None:
-        """Remove the objects that the camera would stand in: those with a solid nearer than `radius` to its
-        middle line.
+        """Remove the objects that the camera would stand in: those with a solid whose box is nearer than
+        `radius`.
         """
         bad: set[int] = set()
-        for centre, half, label, number in zip(self.centres, self.halves, self.labels, self.ids, strict=True):
-            gap = np.linalg.norm(centre - position) - float(np.linalg.norm(half))
-            if gap < radius and CLASSES[label] not in keep:
+        parts = zip(self.centres, self.halves, self.rotations, self.labels, self.ids, strict=True)
+        for centre, half, rotation, label, number in parts:
+            outside = np.maximum(np.abs(rotation.T @ (position - centre)) - half, 0)
+            if np.linalg.norm(outside) < radius and CLASSES[label] not in keep:
                 bad.add(number)
         kept = [i for i, number in enumerate(self.ids) if number not in bad]
         for name in ("kinds", "centres", "halves", "rotations", "materials", "labels", "ids"):
