@@ -9,31 +9,62 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, cast, overload
+from typing import Any, BinaryIO, Literal, TypedDict, Unpack, cast, overload
 
 import numpy as np
 import torch
 from PIL.Image import Image
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
-from leadline import cards, coding, devices, image, methods, presets, sizes, weights
+from leadline import captions as words
+from leadline import (
+    cards,
+    coding,
+    devices,
+    ensemble,
+    image,
+    large,
+    light,
+    methods,
+    presets,
+    sizes,
+    tasks,
+    weights,
+)
 from leadline.camera import Camera
-from leadline.errors import DeviceError, LeadlineError, UsageError, WeightsError
+from leadline.captions import Captions
+from leadline.errors import KindError, LeadlineError, UsageError, did_you_mean
 from leadline.image import Picture
-from leadline.methods import Method
-from leadline.prediction import CameraSource, Kind, Prediction
-from leadline.sizes import Prepared, SizeRule
+from leadline.light import Light
+from leadline.methods import Method, Metric, Sampler
+from leadline.prediction import Kind, Prediction
+from leadline.running import Runner
+from leadline.tasks import Large, Map, Plan, Seen, Task
 
 log = logging.getLogger(__name__)
 
 OneImage = str | os.PathLike[str] | bytes | BinaryIO | Image | np.ndarray | Tensor | Picture
-KINDS = {"depth": Kind.affine_depth, "disparity": Kind.affine_disparity, "normals": Kind.normals}
 LOOK_AHEAD = 4  # batches: how far a stream is read to fill them with pictures of one size
+SMALLEST_TILE = 64  # pixels: networks see nothing in less
+
+
+class Options(TypedDict, total=False):
+    """What may be asked of a model with its images: see `Model.stream`."""
+
+    processing_res: int | None
+    seed: int
+    batch_size: int
+    camera: Camera | None
+    steps: int | None
+    ensemble_size: int | None
+    uncertainty: bool
+    tile: int | None
+    also: Sequence[str]
+    captions: Captions | None
 
 
 def load(
@@ -43,26 +74,79 @@ def load(
     dtype: str | torch.dtype = "auto",
     compat: str | None = None,
     download: bool = False,
+    card: str | Path | None = None,
+    variant: str | None = None,
+    empty_text: str | Path | None = None,
+    vae: str | Path | None = None,
+    fast: bool = True,
+    offload: bool = False,
+    compile: bool = False,
 ) -> Model:
     """A model, ready to predict.
 
-    model: a bundled or published name (`leadline models list`), or a folder with a card.yaml.
+    model: a bundled or published name (`leadline models list`), a folder, or a repository of the hub; names
+    and repositories may end in `@` and a revision.
     device: "auto" takes a GPU if there is one; a device that is missing is an error, never replaced.
     dtype: "auto" is float32, with which results are proven; "float16" and "bfloat16" save memory on GPUs.
     compat: a name of leadline.presets, to repeat the arithmetic of a released program.
-    download: fetch the weights of a published model that is not on this machine yet.
+    download: fetch the weights of a published model that is not on this machine yet; variant: these of them,
+    such as "fp16", where they exist.
+    card: what the model is, as the name of a published one or a YAML file, for folders without card.yaml.
+    empty_text: a .npy or .safetensors file with the encoded empty prompt, in place of a text encoder's.
+    vae: a light autoencoder in place of the model's own, faster and lossy: "tiny", a folder, or a repository
+    of the hub. What it costs is measured on the first picture, and one line says it.
+    fast: run the fast forms of networks that have one; otherwise networks as they are, which takes longer
+    and more memory. Results differ by rounding.
+    offload: on a GPU, networks wait in main memory and come over one at a time, when they run.
+    compile: networks by torch.compile, for up to four sizes of pictures, a minute or more for each. Where
+    compiling fails, for instance for want of a C++ compiler, they run uncompiled, and one line says so.
 
-    Raises WeightsError, DeviceError or UsageError.
+    Raises WeightsError, DeviceError, DocumentError or UsageError.
     """
+    folder, known = weights.obtain(model, card, download=download, variant=variant)
+    if known.kind is Kind.picture:
+        raise KindError(f"{known.name} gives pictures, no geometry: name it as the `start` of a training")
+    method, _ = methods.get(known.method)
+    options: dict[str, Any] = {}
     if compat is not None:
-        presets.get(compat)
-    folder = weights.find(model, download=download)
-    card = cards.read(folder / "card.yaml") if (folder / "card.yaml").is_file() else cards.get(str(model))
-    method, _ = methods.get(card.method)
-    options = {} if compat is None else {"compat": compat}
-    loaded = Model(method.load(folder, card, **options), device=device, dtype=dtype)
-    log.info("%s; licence %s; %s", loaded.describe(), card.licence, card.terms or "no further terms")
+        options["compat"] = presets.get(compat, method.presets).name
+    options |= {} if empty_text is None else {"empty_text": Path(empty_text)}
+    chosen = None if vae is None else light.load(vae, download=download)
+    loaded = Model(
+        method.load(folder, known, **options),
+        device=device,
+        dtype=dtype,
+        vae=chosen,
+        fast=fast,
+        offload=offload,
+        compile=compile,
+    )
+    log.info("%s; licence %s; %s", loaded.describe(), known.licence, known.terms or "no further terms")
     return loaded
+
+
+def external(
+    function: Callable[[np.ndarray], np.ndarray],
+    kind: Kind | str,
+    *,
+    name: str = "external",
+    frame: Literal["opencv", "opengl", "e2e_ft"] = "opencv",
+    device: str | torch.device = "cpu",
+) -> Model:
+    """A function of a photograph as a model: it predicts, and is measured, like any other.
+
+    function: RGB uint8 [H,W,3] -> values [H,W] of the kind, or normals [H,W,3] in the frame; one photograph
+    at a time, at its own size. Affine values are stretched to [0,1]. device: only where values end up.
+
+    >>> model = external(lambda rgb: rgb.mean(axis=2), "affine_disparity", name="brightness")
+    >>> model(np.eye(3, dtype=np.uint8)).values.max().item()
+    1.0
+    """
+    from leadline.methods.external import External, on_pictures
+
+    kind = Kind(kind)
+    card = cards.Card(name=name, method="function", kind=kind, frame=frame if kind is Kind.normals else None)
+    return Model(External(on_pictures(function), card), device=device)
 
 
 class Model:
@@ -78,13 +162,27 @@ class Model:
     """
 
     def __init__(
-        self, method: Method, *, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto"
+        self,
+        method: Method,
+        *,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        vae: Light | None = None,
+        fast: bool = True,
+        offload: bool = False,
+        compile: bool = False,
     ) -> None:
-        self.method = method
         self.device, self._why = devices.choose(device)
         self.dtype = devices.choose_dtype(dtype, self.device)
-        self.network = cast(nn.Module, method).requires_grad_(False).eval()
-        self._place(self.dtype)
+        self.method, self.vae = method, vae and vae.name
+        if vae is not None:
+            self.method = light.lighter(method, vae, self.dtype)
+        self.network = cast(nn.Module, self.method)
+        self._run = partial(
+            Runner, device=self.device, dtype=self.dtype, fast=fast, offload=offload, compile=compile
+        )
+        self._compared = vae is None  # until the first picture has shown what it costs, the model's own works
+        self.runner = self._run(method)
 
     @property
     def kind(self) -> Kind:
@@ -100,37 +198,15 @@ class Model:
         """Model, kind, size, device and why, precision: one line."""
         millions = sum(weight.numel() for weight in self.network.parameters()) / 1e6
         what = f"{self.card.name}: {self.kind} by {self.card.method}, {millions:.1f} M parameters"
-        return f"{what}, on {self.device} ({self._why}), {_name(self.dtype)}"
+        return f"{what}, on {self.device} ({self._why}), {devices.dtype_name(self.dtype)}"
 
     @overload
     def __call__(  # type: ignore[overload-overlap]
-        self,
-        images: OneImage,
-        *,
-        processing_res: int | None = None,
-        seed: int = 0,
-        batch_size: int = 1,
-        camera: Camera | None = None,
+        self, images: OneImage, **options: Unpack[Options]
     ) -> Prediction: ...
     @overload
-    def __call__(
-        self,
-        images: Iterable[Any],
-        *,
-        processing_res: int | None = None,
-        seed: int = 0,
-        batch_size: int = 1,
-        camera: Camera | None = None,
-    ) -> Iterator[Prediction]: ...
-    def __call__(
-        self,
-        images: Any,
-        *,
-        processing_res: int | None = None,
-        seed: int = 0,
-        batch_size: int = 1,
-        camera: Camera | None = None,
-    ) -> Prediction | Iterator[Prediction]:
+    def __call__(self, images: Iterable[Any], **options: Unpack[Options]) -> Iterator[Prediction]: ...
+    def __call__(self, images: Any, **options: Unpack[Options]) -> Prediction | Iterator[Prediction]:
         """One image, whatever `leadline.image.read` takes -> its Prediction; a list or generator -> a stream.
 
         Options are those of `stream`. The first image that fails ends it: ImageError for one that cannot be
@@ -138,13 +214,7 @@ class Model:
         WeightsError where the weights give no finite numbers.
         """
         alone = image.is_one(images)
-        results = self.stream(
-            [images] if alone else images,
-            processing_res=processing_res,
-            seed=seed,
-            batch_size=batch_size,
-            camera=camera,
-        )
+        results = self.stream([images] if alone else images, **options)
         return _raised(next(results)) if alone else map(_raised, results)
 
     def stream(
@@ -155,6 +225,12 @@ class Model:
         seed: int = 0,
         batch_size: int = 1,
         camera: Camera | None = None,
+        steps: int | None = None,
+        ensemble_size: int | None = None,
+        uncertainty: bool = False,
+        tile: int | None = None,
+        also: Sequence[str] = (),
+        captions: Captions | None = None,
     ) -> Iterator[Prediction | LeadlineError]:
         """One result per image, in order: its Prediction, or the error that it ended in.
 
@@ -165,6 +241,15 @@ class Model:
         edge); 0: the image's own size; None: what the model was made for.
         seed: of every image's own noise.
         camera: of every image, upright. Without one, EXIF is asked.
+        steps: of denoising; None: what the model, or the program that `compat` names, was made for.
+        ensemble_size: how often each image is predicted, from other noise, to be merged into one result;
+        None: as for steps. The first member is what the image gives alone.
+        uncertainty: whether results say how far the members of their ensemble disagree.
+        tile: images that are processed at a larger size than so many pixels are worked on twice: as a whole,
+        at the size that the model was made for, and in tiles of about so many pixels, a batch at a time, that
+        are put together without seams (leadline.tiles); None or 0: at once, as all others.
+        also: further outputs by name, where the model has any: they are in `prediction.also`.
+        captions: what pictures show, for a model that reads words: one for all, by name, or a callable.
 
         Raises UsageError for impossible options.
         """
@@ -172,89 +257,124 @@ class Model:
             raise UsageError(f"seed is {seed}, 0 or more (and below 2**63) is needed")
         if batch_size < 1:
             raise UsageError(f"batch size is {batch_size}, 1 or more is needed")
-        rule = self.method.size_rule
-        rule = rule if processing_res is None else replace(rule, processing_res=processing_res)
-        return self._stream(iter(images), rule, seed, batch_size, camera)
+        plan = self._plan(seed, steps, ensemble_size, uncertainty)
+        needs_camera = getattr(self.method, "needs_camera", False)
+        plan = replace(plan, batch_size=batch_size, also=self._also(also), needs_camera=needs_camera)
+        if captions is not None:
+            if getattr(self.method, "prompts", None) is None:
+                raise UsageError(f"{self.card.name} reads no captions: leave them out")
+            plan = replace(plan, captions=words.by(captions))
+        return self._stream(iter(images), self._sized(plan, processing_res, tile or 0), camera)
+
+    def _plan(self, seed: int, steps: int | None, ensemble_size: int | None, uncertainty: bool) -> Plan:
+        method, name = self.method, self.card.name
+        steps = method.steps if steps is None else steps
+        members = (method.members or 1) if ensemble_size is None else ensemble_size
+        if steps is not None and steps < 1 or members < 1:
+            raise UsageError(f"{steps} steps, ensemble size {members}: both must be 1 or more")
+        if method.steps is None and steps not in (None, 1):
+            raise UsageError(f"{name} works in one step, {steps} are asked for: leave out steps")
+        if method.members is None and members > 1:
+            raise UsageError(
+                f"{name} makes no ensembles, {members} members are asked for: leave out their size"
+            )
+        if uncertainty and members == 1:
+            raise UsageError(
+                "uncertainty is the spread of an ensemble: ask for an ensemble size of 2 or more"
+            )
+        if method.steps is not None and steps is not None:
+            cast(Sampler, method).timesteps(steps)
+        if members > 1:
+            ensemble.check(self.kind, method.preset.ensembling)
+        return Plan(method.size_rule, seed, steps if method.steps else None, members, uncertainty)
+
+    def _also(self, names: Sequence[str]) -> tuple[str, ...]:
+        known = tasks.further(self.method)
+        for name in names:
+            if name not in known:
+                hint = did_you_mean(name, known) if known else "leave it out"
+                raise UsageError(f"{self.card.name} has no further output {name!r}: {hint}")
+        return tuple(dict.fromkeys(names))
+
+    def _sized(self, plan: Plan, processing_res: int | None, tile: int) -> Plan:
+        """The plan for pictures of that size, and tiles of that size."""
+        if tile and tile < SMALLEST_TILE:
+            raise UsageError(f"tile is {tile} pixels, {SMALLEST_TILE} or more are needed, or 0 for none")
+        whole = plan.rule if plan.rule.processing_res else replace(plan.rule, processing_res=tile)
+        rule = plan.rule if processing_res is None else replace(plan.rule, processing_res=processing_res)
+        return replace(plan, rule=rule, whole=whole, tile=tile)
 
     def _stream(
-        self, images: Iterator[Any], rule: SizeRule, seed: int, batch_size: int, camera: Camera | None
+        self, images: Iterator[Any], plan: Plan, camera: Camera | None
     ) -> Iterator[Prediction | LeadlineError]:
-        ahead = 1 if batch_size == 1 else LOOK_AHEAD * batch_size
-        while tasks := [_task(source, rule, camera) for source in islice(images, ahead)]:
+        ahead = 1 if plan.batch_size == 1 else LOOK_AHEAD * plan.batch_size
+        read = (tasks.read(source, plan, camera) for source in images)
+        while some := tasks.ahead(read, ahead):
             results: dict[int, Prediction | LeadlineError] = {}
-            for batch in _batches(tasks, batch_size):
-                results.update(zip(batch, self._predict(list(batch.values()), seed), strict=True))
-            for i, task in enumerate(tasks):
+            for batch in tasks.batches(some, plan.batch_size):
+                results.update(zip(batch, self._predict(list(batch.values()), plan), strict=True))
+            for i, task in enumerate(some):
                 yield task if isinstance(task, LeadlineError) else results.pop(i)
 
-    def _predict(self, tasks: list[_Task], seed: int) -> list[Prediction | LeadlineError]:
-        """Tasks of one processed size. What does not fit into memory together is tried one by one."""
-        try:
-            outputs = self._forward(tasks, seed)
-            apart = [{name: x[i : i + 1] for name, x in outputs.items()} for i in range(len(tasks))]
-            return [self._result(task, own, seed) for task, own in zip(tasks, apart, strict=True)]
-        except RuntimeError as error:
-            if not devices.is_out_of_memory(error):
-                raise
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if len(tasks) == 1:
-            return [_too_large(tasks[0], self.device)]
-        log.warning("out of memory with %d pictures at a time, going on one by one", len(tasks))
-        return [result for task in tasks for result in self._predict([task], seed)]
-
-    @torch.inference_mode()
-    def _forward(self, tasks: list[_Task], seed: int, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-        """Outputs by name, [B,C,h,w] float32, on the device."""
-        rgb = torch.cat([task.prepared.tensor for task in tasks])  # [B,3,h,w]
-        rgb = rgb.to(self.device, dtype or self.dtype, memory_format=torch.channels_last)
-        generators = [Generator().manual_seed(seed) for _ in tasks]
-        cameras = [task.network_camera for task in tasks]
-        outputs = self.method.forward(rgb, generators=generators, camera=cameras)
-        return {name: x.float() for name, x in outputs.items()}
-
-    def _result(self, task: _Task, outputs: dict[str, Tensor], seed: int) -> Prediction | LeadlineError:
-        """One picture's outputs [1,C,h,w] -> its prediction."""
-        dtype = self.dtype
-        if not _finite(outputs) and dtype != torch.float32:
-            log.warning("%s: not finite in %s, done again in float32", task.name, _name(dtype))
-            dtype = torch.float32
-            outputs = self._forward_in_float32(task, seed)
-        if not _finite(outputs):
-            return WeightsError(
-                f"{task.name}: the output of model {self.card.name} is not finite: "
-                "its file may be damaged, fetch or train it again"
+    def _predict(self, batch: list[Task], plan: Plan) -> list[Prediction | LeadlineError]:
+        """Tasks of one processed size, or a large one."""
+        if not self._compared:
+            return [self._first(batch[0], plan), *(self._predict(batch[1:], plan) if batch[1:] else [])]
+        if isinstance(batch[0], Large):
+            found = [large.see(batch[0], plan, self.runner)]
+        else:
+            found = tasks.see(batch, plan, self.runner)
+        return [
+            seen
+            if isinstance(seen, LeadlineError)
+            else tasks.or_error(
+                partial(self._result, task, seen, plan), f"{task.name}: the result at its own size"
             )
+            for task, seen in zip(batch, found, strict=True)
+        ]
+
+    def _first(self, task: Task, plan: Plan) -> Prediction | LeadlineError:
+        """The first picture, also by the model's own autoencoder, which is then let go; one line compares."""
+        self._compared = True
+        predict = partial(self._predict, [task], plan)
+        own = light.trial(predict, self.device)
+        self.runner.end()
+        self.runner = self._run(self.method)
+        found = light.trial(predict, self.device)
+        log.warning("%s: autoencoder %s %s", task.name, self.vae, light.cost(own, found))
+        return found.result
+
+    def _result(self, task: Task, seen: Seen, plan: Plan) -> Prediction:
+        """What the networks say of one picture -> its prediction."""
         settings = {
             "processing_res": task.prepared.rule.processing_res,
             "processed_size": task.prepared.processed,  # height, width
-            "seed": seed,
+            **({} if seen.tiling is None else {"tiles": seen.tiling}),
+            "seed": plan.seed,
+            **({} if plan.steps is None else {"steps": plan.steps, "ensemble_size": plan.members}),
             "preset": self.method.preset.name,
+            **({"vae": self.vae} if self.vae else {}),
             "device": str(self.device),
-            "dtype": _name(dtype),
+            "dtype": devices.dtype_name(seen.dtype),
             "image": task.notes,
         }
-        kinds = [self.kind] + [KINDS[name] for name in list(outputs)[1:]]
-        main, *others = (
-            self._published(task, x, kind, settings) for x, kind in zip(outputs.values(), kinds, strict=True)
-        )
-        return replace(main, also=dict(zip(list(outputs)[1:], others, strict=True)))
-
-    def _forward_in_float32(self, task: _Task, seed: int) -> dict[str, Tensor]:
-        self._place(torch.float32)
-        try:
-            return self._forward([task], seed, torch.float32)
-        finally:
-            self._place(self.dtype)
+        main, *others = (self._published(task, own, plan, settings) for own in seen.maps.values())
+        return replace(main, also=dict(zip(list(seen.maps)[1:], others, strict=True)))
 
     @torch.inference_mode()
-    def _published(self, task: _Task, x: Tensor, kind: Kind, settings: dict[str, Any]) -> Prediction:
-        restore = partial(sizes.restore, prepared=task.prepared)
-        x = coding.publish(sizes.unpad(x, task.prepared), kind, self.method.preset, restore)  # [1,C,H,W]
+    def _published(self, task: Task, found: Map, plan: Plan, settings: dict[str, Any]) -> Prediction:
+        """One map of a picture -> the numbers users get."""
+        restore, spread = partial(sizes.restore, prepared=task.prepared), found.spread
+        x = coding.publish(found.value, found.kind, self.method.preset, restore)  # [1,C,H,W]
+        valid, settings = self._marked(x, found.kind, task, settings)
         values = x[0].permute(1, 2, 0).contiguous().cpu().numpy()  # [H,W,C]
         return Prediction(
-            values if kind is Kind.normals else values[..., 0],
-            kind,
+            values if found.kind.is_coloured else values[..., 0],
+            found.kind,
+            valid,
+            uncertainty=restore(spread)[0, 0].clamp(min=0).cpu().numpy()
+            if plan.uncertainty and spread is not None
+            else None,
             camera=task.camera,
             camera_source=task.camera_source,
             model=self.card.name,
@@ -262,66 +382,19 @@ class Model:
             settings=settings,
         )
 
-    def _place(self, dtype: torch.dtype) -> None:
-        # channels last: 2 to 20 % faster on a processor (measured), and what half precision wants on GPUs
-        self.network.to(self.device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-@dataclass(frozen=True, eq=False)
-class _Task:
-    """A picture on its way: all that is needed of it once it is prepared."""
-
-    prepared: Prepared
-    camera: Camera | None
-    camera_source: CameraSource | None
-    name: str
-    notes: tuple[str, ...]
-
-    @property
-    def network_camera(self) -> Camera | None:
-        """The camera of the prepared tensor."""
-        (h, w), (_, _, height, width) = self.prepared.processed, self.prepared.tensor.shape
-        return self.camera and self.camera.resized(w, h).padded(0, 0, width - w, height - h)
-
-
-def _task(source: Any, rule: SizeRule, camera: Camera | None) -> _Task | LeadlineError:
-    try:
-        picture = image.read(source, camera=camera)
-        prepared = sizes.prepare(picture.rgb, rule)
-    except LeadlineError as error:
-        return error
-    return _Task(prepared, picture.camera, picture.camera_source, picture.name, picture.notes)
-
-
-def _batches(tasks: list[_Task | LeadlineError], batch_size: int) -> Iterator[dict[int, _Task]]:
-    """Tasks by their place, in batches of one processed size; errors are left out."""
-    groups: dict[torch.Size, dict[int, _Task]] = {}
-    for i, task in enumerate(tasks):
-        if isinstance(task, _Task):
-            groups.setdefault(task.prepared.tensor.shape, {})[i] = task
-    for group in groups.values():
-        rest = iter(group.items())
-        while batch := dict(islice(rest, batch_size)):
-            yield batch
-
-
-def _finite(outputs: Mapping[str, Tensor]) -> bool:
-    return all(bool(x.isfinite().all()) for x in outputs.values())
-
-
-def _too_large(task: _Task, device: torch.device) -> DeviceError:
-    height, width = task.prepared.tensor.shape[2:]
-    return DeviceError(
-        f"{task.name}: not enough memory on {device} for {width}x{height} pixels: "
-        "choose a smaller processing resolution"
-    )
+    def _marked(
+        self, x: Tensor, kind: Kind, task: Task, settings: dict[str, Any]
+    ) -> tuple[np.ndarray | None, dict[str, Any]]:
+        """Which metres [1,1,H,W] are valid, and settings that say how many lie at the end of the range."""
+        if kind is not Kind.metric_depth or not hasattr(self.method, "beyond"):
+            return None, settings
+        metric = cast(Metric, self.method)
+        beyond = metric.beyond(x, task.camera)[0, 0].cpu().numpy()
+        settings = settings | {"share_at_range_end": float(beyond.mean())}
+        return (~beyond if metric.masks_beyond else None), settings
 
 
 def _raised(result: Prediction | LeadlineError) -> Prediction:
     if isinstance(result, LeadlineError):
         raise result
     return result
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-from leadline.errors import UsageError, nearest
+from leadline.errors import UsageError, did_you_mean
 from leadline.prediction import Kind
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-    from torch import Generator, Tensor
+    from torch import Generator, Tensor, nn
 
+    from leadline.camera import Camera
     from leadline.cards import Card
     from leadline.data.sample import Batch
     from leadline.losses import Loss
     from leadline.presets import Preset
     from leadline.sizes import SizeRule
 
-METHODS = {"e2e-ft": "leadline.methods.e2e_ft:E2EFT"}
+METHODS = {
+    "marigold": "leadline.methods.marigold:Marigold",
+    "e2e-ft": "leadline.methods.e2e_ft:E2EFT",
+    "fiffdepth": "leadline.methods.fiffdepth:FiffDepth",
+    "metricgold": "leadline.methods.metricgold:MetricGold",
+    "autoencoder": "leadline.methods.autoencoder:Autoencoder",
+    "latent-diffusion": "leadline.methods.latent_diffusion:LatentDiffusion",
+    "primedepth": "leadline.methods.primedepth:PrimeDepth",
+    "depth-anything": "leadline.methods.depth_anything:DepthAnything",
+    "onnx": "leadline.methods.external:External",
+}
 
 
 class Method(Protocol):
@@ -28,8 +39,11 @@ class Method(Protocol):
 
     kind: Kind  # of the main output
     card: Card  # what the weights are, as far as it is known
+    presets: ClassVar[Mapping[str, Preset]]  # the names that `compat` takes
     preset: Preset  # the arithmetic around the network: see leadline.coding.publish
     size_rule: SizeRule  # how pictures come in
+    steps: int | None  # of denoising, by default; None: it always works in one pass
+    members: int | None  # of an ensemble, by default; None: it makes none
 
     def forward(
         self,
@@ -39,7 +53,16 @@ class Method(Protocol):
         camera: Any = None,
         text: Any = None,
     ) -> dict[str, Tensor]:
-        """RGB [B,3,h,w] in [-1,1] -> one entry per output, the main one first."""
+        """RGB [B,3,h,w] in [-1,1] -> one entry per output, the main one first.
+
+        Methods with `steps` take them by that name. Those with `members` take E generators per image, those
+        of one image together, and return E maps of each in that order.
+        """
+
+    def for_prediction(self, steps: int | None = None) -> Self:
+        """A model with the same weights and results, for `forward` in so many steps without gradients, faster
+        if there is a way; else itself. Weights that change later need a new one.
+        """
 
     def loss(self, batch: Batch, generator: Generator | None = None) -> Loss:
         """The objective on one batch."""
@@ -56,6 +79,41 @@ class Method(Protocol):
         """From a `Config`, with weights drawn from the seed."""
 
 
+class Sampler(Method, Protocol):
+    """What methods with `steps` have besides."""
+
+    def timesteps(self, steps: int) -> Sequence[int]:
+        """Which they are. Raises UsageError for more than there are."""
+
+    def each_step(self, rgb: Tensor, *, generators: Sequence[Generator], steps: int) -> Iterator[Tensor]:
+        """As `forward`, one map per image: what each step takes for the main output."""
+
+
+class Further(Method, Protocol):
+    """What methods have besides that give more than one map of a picture."""
+
+    also: Mapping[
+        str, Kind
+    ]  # by name: `forward(also=)` takes some of them, and gives them after the main one
+
+
+class Metric(Method, Protocol):
+    """What methods may have besides whose metres end somewhere, or depend on the camera."""
+
+    needs_camera: bool  # whether one is assumed where a picture has none
+    masks_beyond: bool  # whether results are not valid where they lie `beyond`
+
+    def beyond(self, metres: Tensor, camera: Camera | None) -> Tensor:
+        """Where metres [1,1,H,W] say no more than that something is there or beyond; bool."""
+
+
+class Decoder(Method, Protocol):
+    """What methods with an autoencoder have besides."""
+
+    def with_autoencoder(self, autoencoder: nn.Module) -> Self:
+        """The same model with another one for the same latents. Raises WeightsError for one of others."""
+
+
 def get(name: str) -> tuple[type[Method], type[BaseModel]]:
     """The class of a method and its Config. Raises UsageError that names the nearest one.
 
@@ -63,9 +121,7 @@ def get(name: str) -> tuple[type[Method], type[BaseModel]]:
     'E2EFT'
     """
     if name not in METHODS:
-        close = nearest(name, METHODS)
-        hint = f"did you mean {close!r}?" if close else f"known are {', '.join(METHODS)}"
-        raise UsageError(f"method {name!r} is unknown: {hint}")
+        raise UsageError(f"method {name!r} is unknown: {did_you_mean(name, METHODS)}")
     module_name, _, class_name = METHODS[name].partition(":")
     module = importlib.import_module(module_name)
     return getattr(module, class_name), module.Config

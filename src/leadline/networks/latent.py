@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
+from leadline.errors import WeightsError
+from leadline.networks.kept import Latents
 from leadline.networks.space_to_depth import SpaceToDepth
 
 
@@ -13,10 +20,47 @@ def encode(autoencoder: nn.Module, x: Tensor) -> Tensor:
     """Pictures [B,3,H,W] in [-1,1] -> scaled latents [B,C,h,w]; the mean of a variational code, never a
     sample.
 
-    Sides that are no multiple of `factor(autoencoder)` lose their remainder at the bottom and right
-    (AutoencoderKL).
+    Sides that are no multiple of `factor(autoencoder)` lose their remainder at the bottom and right.
     """
+    kept: Latents | None = getattr(autoencoder, "kept_latents", None)
+    return kept.get(x, partial(_encode, autoencoder)) if kept else _encode(autoencoder, x)
+
+
+def moments(autoencoder: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Pictures [B,3,H,W] in [-1,1] -> mean and deviation of their scaled latents, [B,C,h,w] each; None where
+    an autoencoder knows of no deviation.
+    """
+    kept: Latents | None = getattr(autoencoder, "kept_latents", None)
+    if not hasattr(autoencoder, "quant_conv") and not hasattr(autoencoder, "moments"):
+        return encode(autoencoder, x), None
+    work = partial(_moments, autoencoder)
+    mean, deviation = (kept.get(x, work, "moments") if kept else work(x)).chunk(2, dim=1)
+    return mean, deviation
+
+
+def _moments(autoencoder: nn.Module, x: Tensor) -> Tensor:
+    """Mean and deviation of scaled latents, one behind the other, [B,2C,h,w]."""
     model: Any = autoencoder
+    if hasattr(model, "moments"):
+        mean, logvar = model.moments(x).chunk(2, dim=1)
+    else:
+        code = model.encode(x).latent_dist
+        mean, logvar = code.mean, code.logvar
+    deviation = (0.5 * logvar.clamp(-30, 20)).exp()
+    both: Tensor = torch.cat([mean, deviation], dim=1) * model.config.scaling_factor
+    return both
+
+
+def keep(autoencoder: nn.Module, folder: Path) -> None:
+    """From now on each picture's latents are looked for in the folder, and kept there. For frozen weights."""
+    autoencoder.kept_latents = Latents(folder, autoencoder)  # type: ignore[assignment]
+
+
+def _encode(autoencoder: nn.Module, x: Tensor) -> Tensor:
+    model: Any = autoencoder
+    if isinstance(autoencoder, AutoencoderTiny):  # it would add to them instead
+        h, w = (side - side % factor(autoencoder) for side in x.shape[2:])
+        x = x[..., :h, :w]
     code = model.encode(x)
     latents: Tensor
     if isinstance(autoencoder, SpaceToDepth):
@@ -38,12 +82,63 @@ def decode(autoencoder: nn.Module, z: Tensor) -> Tensor:
     return picture
 
 
+def posterior(autoencoder: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Means and logarithms of variances [B,C,h,w] of a variational code, not scaled, of pictures [B,3,H,W].
+
+    The logarithms are cut to -30 and 20.
+    """
+    model: Any = autoencoder
+    code = model.encode(x).latent_dist
+    return code.mean, code.logvar
+
+
+def scale(autoencoder: nn.Module) -> float:
+    """What a code is multiplied by to be a latent."""
+    model: Any = autoencoder
+    return 1.0 if isinstance(autoencoder, SpaceToDepth) else float(model.config.scaling_factor)
+
+
+def check_variational(autoencoder: nn.Module) -> None:
+    """Raises WeightsError for an autoencoder whose codes are no distributions."""
+    if not isinstance(autoencoder, AutoencoderKL):
+        name = type(autoencoder).__name__
+        raise WeightsError(f"{name} codes without a distribution, depth_vae=paper trains one: say decoder")
+
+
+def whole(valid: Tensor, factor: int) -> Tensor:
+    """Which latent pixels all pixels below are valid for: [B,1,H,W] bool -> [B,1,H/factor,W/factor].
+
+    >>> import torch
+    >>> whole(torch.tensor([[[[1, 1, 1, 0], [1, 1, 1, 1]]]], dtype=torch.bool), 2).tolist()
+    [[[[True, False]]]]
+    """
+    return F.max_pool2d((~valid).float(), factor) == 0
+
+
 def factor(autoencoder: nn.Module) -> int:
     """How many pixels one latent pixel covers along a side."""
     model: Any = autoencoder
     if isinstance(autoencoder, SpaceToDepth):
         return int(model.factor)
     return int(2 ** (len(model.config.block_out_channels) - 1))
+
+
+def channels(autoencoder: nn.Module) -> int:
+    """Of a latent."""
+    model: Any = autoencoder
+    if isinstance(autoencoder, SpaceToDepth):
+        return int(3 * model.factor**2)
+    return int(model.config.latent_channels)
+
+
+def check_alike(own: nn.Module, other: nn.Module) -> None:
+    """Raises WeightsError unless the other autoencoder's latents have the shape of a model's own."""
+    (found, by), (needed, to) = ((channels(x), factor(x)) for x in (other, own))
+    if (found, by) != (needed, to):
+        raise WeightsError(
+            f"this autoencoder makes {found} channels at 1/{by} of the picture, the model's own {needed} at "
+            f"1/{to}: use one for the same latents"
+        )
 
 
 def multiple(autoencoder: nn.Module, unet: nn.Module) -> int:

@@ -1,0 +1,284 @@
+"""Marigold: Stable Diffusion, fine-tuned to denoise depth or normals beside a picture (Ke et al.).
+
+Sec. 3.2: latents of picture and depth side by side; the first convolution is doubled.   -> forward
+Sec. 3.3: fine-tuning with affine-invariant depth and annealed multi-resolution noise.    -> loss
+Sec. 3.4: denoising from noise, and test-time ensembling.                   -> forward, leadline.ensemble
+
+Symbols are the paper's: x the picture's latent, z_t the noisy latent of depth, z_0 the clean one, epsilon the
+noise. Published models have v-prediction; version 1.1 has trailing timesteps and zero-terminal SNR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Generator, Tensor, nn
+
+from leadline import cards, coding, noise, presets, schedule
+from leadline.camera import normal_signs
+from leadline.cards import Card
+from leadline.data.sample import Batch
+from leadline.errors import DataError, UsageError, check_shape
+from leadline.losses import Loss
+from leadline.networks import latent, stable_diffusion
+from leadline.networks.stable_diffusion import Parts
+from leadline.prediction import Kind
+from leadline.schedule import Schedule, Spacing
+from leadline.sizes import SizeRule
+
+KINDS = {"depth": Kind.affine_depth, "normals": Kind.normals}
+PIPELINES = {"depth": "MarigoldDepthPipeline", "normals": "MarigoldNormalsPipeline"}  # diffusers'
+SCHEDULERS = {"ddim": "DDIMScheduler", "lcm": "LCMScheduler"}
+
+
+class Config(stable_diffusion.Config):
+    """What distinguishes one Marigold model from another. Defaults are depth v1.1's."""
+
+    target: Literal["depth", "normals"] = "depth"
+    sampler: Literal["ddim", "lcm"] = "ddim"  # lcm: distilled to few steps (Luo et al.)
+    spacing: Spacing = "trailing"  # of ddim's timesteps; with "leading", few steps return noise
+    full_z_range: bool = True  # normals: else the network's z is in [0,1]
+    frame: Literal["opencv", "opengl", "e2e_ft"] = "opengl"  # of the network's normals
+    percentiles: tuple[float, float] = (0.02, 0.98)  # Sec. 3.3: depths that become -1 and 1
+    noise_strength: float = 0.9  # Sec. 3.3: of the coarse levels, at t = T; annealed to 0 at t = 0
+    zero_snr: bool | None = None  # v1.1: the last noise level holds no signal; None: as the folder says
+
+
+class Marigold(nn.Module):
+    """A diffusion network, denoising: RGB and noise in, geometry out. Only the UNet is trained.
+
+    empty_text: the encoded empty prompt [1,N,C], for a UNet with cross attention. card: what the weights are.
+    """
+
+    presets: ClassVar = presets.PRESETS
+    empty_text: Tensor | None
+
+    def __init__(
+        self,
+        config: Config,
+        unet: nn.Module,
+        autoencoder: nn.Module,
+        schedule: Schedule | None = None,
+        empty_text: Tensor | None = None,
+        card: Card | None = None,
+    ) -> None:
+        super().__init__()
+        self.config, self.unet, self.autoencoder = config, unet, autoencoder
+        self.schedule = schedule or Schedule(zero_snr=True)
+        if config.zero_snr is not None:
+            self.schedule = replace(self.schedule, zero_snr=config.zero_snr)
+        self.kind = KINDS[config.target]
+        self.card = card or Card(name="untitled", method="marigold", kind=self.kind)
+        self.preset = config.preset
+        self.steps: int = self.preset.steps or self.card.defaults.steps
+        self.members: int = self.preset.members or self.card.defaults.ensemble
+        stable_diffusion.check(unet, autoencoder, empty_text, latents=2, tokens=config.text_tokens)
+        takes_text = empty_text is not None and stable_diffusion.takes_text(unet)
+        text = empty_text[:, : config.text_tokens] if empty_text is not None and takes_text else None
+        self.register_buffer("empty_text", text, persistent=False)
+        autoencoder.requires_grad_(False)
+        if config.checkpoint_unet:
+            stable_diffusion.recompute(unet)
+
+    @property
+    def size_rule(self) -> SizeRule:
+        """How pictures come in: the preset's rule, the config's changes, sides that the networks can take."""
+        return self.preset.size.in_multiples(latent.multiple(self.autoencoder, self.unet))
+
+    def forward(
+        self,
+        rgb: Tensor,
+        *,
+        generators: Sequence[Generator] | None = None,
+        camera: object = None,
+        text: Tensor | None = None,
+        z_T: Tensor | None = None,
+        steps: int | None = None,
+    ) -> dict[str, Tensor]:
+        """RGB [B,3,h,w] in [-1,1] -> {target: map of the same size}.
+
+        "depth" [B,1,h,w] in [-1,1], 1 = far; "normals" [B,3,h,w], unit vectors in the OpenCV frame. Noise
+        needs one generator per image, or the start latents z_T. With E generators or latents per image,
+        those of one image together, there are E maps of each in that order [B*E,C,h,w], denoised one after
+        the other. `text` [1,N,C] replaces the empty prompt; the camera is not used.
+        """
+        check_shape(rgb, "B 3 h w", "rgb")
+        x = self._latent(rgb)
+        if z_T is not None:
+            check_shape(z_T, "N C h w", "z_T", C=x.shape[1], h=x.shape[2], w=x.shape[3])
+        given = z_T if z_T is not None else generators or ()
+        members = max(1, len(given) // len(rgb))
+        maps = []
+        for e in range(members):
+            own = generators and generators[e::members]
+            z = noise.like(x, "gaussian", own) if z_T is None else z_T[e::members]
+            z = self.denoise(x, z, steps or self.steps, own, text)  # [B,C,h/f,w/f]
+            maps.append(self.head(latent.decode(self.autoencoder, z)))
+        return {self.config.target: torch.stack(maps, dim=1).flatten(0, 1)}
+
+    def denoise(
+        self,
+        x: Tensor,
+        z: Tensor,
+        steps: int,
+        generators: Sequence[Generator] | None = None,
+        text: Tensor | None = None,
+    ) -> Tensor:
+        """The picture's latent x and noise z [B,C,h,w] -> the clean latent."""
+        *_, (z_end, z_0) = self._trajectory(x, z, steps, generators, text)
+        return z_0 if self.preset.clean_latent else z_end
+
+    def each_step(self, rgb: Tensor, *, generators: Sequence[Generator], steps: int) -> Iterator[Tensor]:
+        """As `forward`, with one generator per image: what each of the steps takes for the result."""
+        x = self._latent(rgb)
+        for _, z_0 in self._trajectory(x, noise.like(x, "gaussian", generators), steps, generators, None):
+            yield self.head(latent.decode(self.autoencoder, z_0))
+
+    def _trajectory(
+        self, x: Tensor, z: Tensor, steps: int, generators: Sequence[Generator] | None, text: Tensor | None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """After each step the latent, and what the step takes for the clean one. LCM draws noise between."""
+        chosen = self.timesteps(steps)
+        for t, t_next in zip(chosen, [*chosen[1:], None], strict=True):
+            v = self._output(x, z, t, text)
+            if self.config.sampler == "lcm":
+                z = z_0 = self.schedule.consistent(z, v, t)
+                if t_next is not None:
+                    z = self.schedule.noisy(z_0, noise.like(z, "gaussian", generators), t_next)
+            else:
+                z_0 = self.schedule.clean(z, v, t)
+                z = self.schedule.step(z, v, t, t - self.schedule.steps // steps)
+            yield z, z_0
+
+    def head(self, decoded: Tensor) -> Tensor:
+        """Decoder output [B,3,h,w] -> the quantity: mean over channels, or unit vectors."""
+        if self.config.target == "depth":
+            return decoded.mean(dim=1, keepdim=True).clamp(-1, 1)  # [B,1,h,w]
+        n = decoded.clamp(-1, 1) if self.preset.clip_normals else decoded
+        if not self.config.full_z_range:
+            n = torch.cat([n[:, :2], n[:, 2:] * 0.5 + 0.5], dim=1)
+        return self._turned(coding.unit(n, self.preset))
+
+    def for_prediction(self, steps: int | None = None) -> Self:
+        """A faster model for prediction with the empty prompt in so many steps; weights are shared."""
+        parts = stable_diffusion.for_prediction(
+            Parts(self.unet, self.autoencoder, self.schedule, self.empty_text),
+            self.timesteps(steps or self.steps),
+            mean_channels=self.config.target == "depth",
+        )
+        config = self.config.model_copy(update={"checkpoint_unet": False})
+        return type(self)(config, *parts, self.card).eval()
+
+    def timesteps(self, steps: int) -> list[int]:
+        """The sampler's, in falling order. Raises UsageError for more than there are."""
+        if self.config.sampler == "lcm":
+            return schedule.lcm_timesteps(steps, self.schedule.steps)
+        return schedule.timesteps(steps, self.preset.spacing or self.config.spacing, self.schedule.steps)
+
+    def with_autoencoder(self, autoencoder: nn.Module) -> Self:
+        """The same model with another autoencoder for its latents (else WeightsError); weights are shared."""
+        latent.check_alike(self.autoencoder, autoencoder)
+        return type(self)(self.config, self.unet, autoencoder, self.schedule, self.empty_text, self.card)
+
+    def loss(self, batch: Batch, generator: Generator | None = None) -> Loss:
+        """Sec. 3.3: the squared error of the predicted v (or what the schedule says), over latent cells that
+        are valid as a whole, in float32. Timesteps and then noise come from the generator; noise has unit
+        deviation over the batch, as the authors'.
+
+        Raises DataError if the batch lacks what the target needs, UsageError without a generator.
+        """
+        if generator is None:
+            raise UsageError("diffusion is trained with noise: pass a generator")
+        wanted, valid = self._wanted(batch)
+        with torch.no_grad():
+            x, z_0 = (latent.encode(self.autoencoder, picture) for picture in (batch.rgb, wanted))
+        T = self.schedule.steps
+        t = torch.randint(0, T, (len(x),), generator=generator, device=generator.device)
+        strength = (self.config.noise_strength * t / T).view(-1, 1, 1, 1)  # [B,1,1,1]
+        epsilon = noise.pyramid(tuple(x.shape), *noise.sources(generator), strength).to(x)
+        return self.compare(x, z_0, epsilon, t.to(x.device), valid)
+
+    def compare(self, x: Tensor, z_0: Tensor, epsilon: Tensor, t: Tensor, valid: Tensor) -> Loss:
+        """The loss of latents [B,C,h,w] at timesteps t [B]; `valid` [B,1,H,W] bool is of the picture."""
+        z_t = self.schedule.noisy(z_0, epsilon, t)
+        error = (self._output(x, z_t, t, None) - self.schedule.target(z_0, epsilon, t)).float()
+        cells = latent.whole(valid, latent.factor(self.autoencoder)).expand_as(error)
+        total = torch.where(cells, error, 0).square().sum() / cells.sum().clamp(min=1)
+        return Loss(total, {"diffusion": total.detach()}, cells.sum())
+
+    def _wanted(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The target as a picture [B,3,h,w] in [-1,1], and where it is known. Unknown depths are far."""
+        given = batch.normals if self.config.target == "normals" else batch.depth_m
+        if self.config.target == "depth":
+            given = batch.said(self.kind) if given is None else given
+        if given is None:
+            raise DataError(f"the batch has no {self.config.target}, which the model is trained on")
+        valid = batch.valid & given.isfinite().all(dim=1, keepdim=True)
+        if self.config.target == "normals":
+            return self._turned(torch.where(valid, given, 0)), valid
+        depth, valid = coding.clip_to_percentiles(given, valid & (given > 0), *self.config.percentiles)
+        return (coding.stretch(depth) * 2 - 1).expand(-1, 3, -1, -1), valid
+
+    def _turned(self, n: Tensor) -> Tensor:
+        """Normals [B,3,h,w] from the network's frame to OpenCV's, or back."""
+        return n * n.new_tensor(normal_signs(self.config.frame, "opencv")).view(1, 3, 1, 1)
+
+    def _latent(self, rgb: Tensor) -> Tensor:
+        return latent.encode(self.autoencoder, (rgb + 1) / 2 if self.preset.unsigned_rgb else rgb)
+
+    def _output(self, x: Tensor, z: Tensor, t: int | Tensor, text: Tensor | None) -> Tensor:
+        text = self.empty_text if text is None else text
+        return stable_diffusion.output(self.unet, torch.cat([x, z], dim=1), t, text)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode; the autoencoder stays in evaluation mode."""
+        super().train(mode)
+        self.autoencoder.eval()
+        return self
+
+    @classmethod
+    def random(cls, config: Config, seed: int = 0, empty_text: Tensor | None = None) -> Self:
+        """From nothing: the networks that the config describes, with weights drawn from the seed."""
+        return cls(config, *stable_diffusion.build(config, seed), empty_text=empty_text)
+
+    @classmethod
+    def load(
+        cls, folder: Path, card: Card | None = None, *, empty_text: Path | None = None, **options: Any
+    ) -> Self:
+        """A diffusers folder, its weights in float32. `options` replace entries of the card's config.
+
+        `card` is for folders that have no card.yaml; `empty_text` is a file with the encoded empty prompt
+        [1,N,C], in place of what the folder's text encoder makes of it. Raises WeightsError or
+        DocumentError, one line.
+        """
+        card = card or cards.read(folder / "card.yaml")
+        config = cards.config_of(card, Config, **options)
+        return cls(config, *stable_diffusion.load(folder, empty_text, config, latents=2), card)
+
+    def save(self, folder: Path, *, fp16: bool = False) -> None:
+        """A folder with card.yaml, which `load` reads back. diffusers reads it with `text_encoder=None,
+        tokenizer=None`; the pipeline's `empty_text_embedding` is then empty_text.safetensors.
+        """
+        parts = Parts(self.unet, self.autoencoder, self.schedule, self.empty_text)
+        scheduler = self.schedule.to_config(self.config.spacing)
+        scheduler["_class_name"] = SCHEDULERS[self.config.sampler]
+        pipeline = PIPELINES[self.config.target]
+        stable_diffusion.save(parts, folder, pipeline, scheduler, index=self._index(), fp16=fp16)
+        card = cards.up_to_date(self.card, self.kind, self.config, self.parameters())
+        cards.write(card, folder / "card.yaml")
+
+    def _index(self) -> dict[str, Any]:
+        """What diffusers' pipelines want to know beside their networks."""
+        depth = {"scale_invariant": True, "shift_invariant": True}
+        own = depth if self.config.target == "depth" else {"use_full_z_range": self.config.full_z_range}
+        return own | {
+            "prediction_type": self.config.target,
+            "default_denoising_steps": self.steps,
+            "default_processing_resolution": self.size_rule.processing_res,
+            "text_encoder": [None, None],
+            "tokenizer": [None, None],
+        }
