@@ -1,34 +1,43 @@
-"""Training data: samples, augmentation, mixing, and the data sets by name."""
+"""Data: samples, augmentation, mixing, and data sets by name; those on disk are listed in `data.sets`."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 
+from leadline.data import sets
 from leadline.data.mix import Set
-from leadline.errors import DataError, nearest
+from leadline.errors import DataError, did_you_mean
 
 DATASETS = {
     "scenes": "leadline.data.scenes:Scenes",
+    "label-shards": "leadline.data.labels:LabelShards",
     "synth-folder": "leadline.data.synth:SynthFolder",
+    "photographs": "leadline.data.photographs:Photographs",
 }
 
 
 def open_set(name: str, options: Mapping[str, Any]) -> Set:
-    """The data set of that name with its options (for example `path`), imported now.
+    """The data set of that name with its options, imported now: one of `DATASETS`, or of `sets.SETS` with
+    path, list_file and layout.
 
     DataError: the name or an option is unknown (the nearest is named), or the data set's files are not there.
     """
-    if name not in DATASETS:
-        close = nearest(name, DATASETS)
-        hint = f"did you mean {close!r}?" if close else f"known are {', '.join(DATASETS)}"
-        raise DataError(f"data set {name!r} is unknown here: {hint}")
-    module, _, attribute = DATASETS[name].partition(":")
-    factory = getattr(importlib.import_module(module), attribute)
+    factory = _factory(name)
     _check_options(name, factory, options)
     return cast(Set, factory(**options))
+
+
+def _factory(name: str) -> Any:
+    if name in DATASETS:
+        module, _, attribute = DATASETS[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    if name in sets.SETS:
+        return partial(sets.open_set, name)
+    raise DataError(f"data set {name!r} is unknown here: {did_you_mean(name, [*DATASETS, *sets.SETS])}")
 
 
 def _check_options(name: str, factory: Any, options: Mapping[str, Any]) -> None:
@@ -36,8 +45,7 @@ def _check_options(name: str, factory: Any, options: Mapping[str, Any]) -> None:
     known = [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
     for option in options:
         if option not in known:
-            close = nearest(option, known)
-            hint = f"did you mean {close!r}?" if close else f"known are {', '.join(known) or 'none'}"
+            hint = did_you_mean(option, known)
             raise DataError(f"data set {name}: option {option!r} is unknown: {hint}")
     needed = [
         p.name for p in parameters if p.name in known and p.default is p.empty and p.name not in options

@@ -8,21 +8,18 @@ them in the same order, so switching one change off does not alter the others.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
+from leadline.data.recolour import recolour
 from leadline.data.sample import Array, Sample
 
 Rng = np.random.Generator
-Picture = NDArray[Any]  # float32 [H,W,3] in [0,1]
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+FRAME = 0.04  # of a side: the widest frame
 
 
 class Options(BaseModel):
@@ -52,6 +49,22 @@ class Options(BaseModel):
         0.0, ge=0, description="largest standard deviation of sensor noise; half of the pictures"
     )
     jpeg: float = Field(0.0, ge=0, le=1, description="probability of JPEG artefacts, quality 25-95")
+    frame: float = Field(
+        0.0, ge=0, le=1, description="probability of a plain frame, up to 4 % of each side, not valid"
+    )
+    widen: float = Field(
+        1.0, ge=1, description="largest factor by which noise around widens the view; half of the pictures"
+    )
+    defocus: float = Field(0.0, ge=0, le=1, description="probability of a Gaussian blur, deviation up to 4")
+    motion: float = Field(0.0, ge=0, le=1, description="probability of a straight streak of 3 to 11 pixels")
+    jitter: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="probability of another brightness, contrast, saturation (+-0.5), hue (0.2)",
+    )
+    resize: Literal["smooth", "nearest"] = Field("smooth", description="how colours come to the size")
+    resize_normals: Literal["smooth", "nearest"] = Field("nearest", description="how normals do")
 
 
 def augment(
@@ -60,18 +73,23 @@ def augment(
     """A changed copy of `sample`, at `size` (height, width) if given.
 
     The crop has the aspect ratio of `size`, and is drawn anywhere in the picture; without `size` it keeps
-    the picture's own. Depth, normals and validity are taken at the nearest pixel, never mixed across an
-    edge; the colours are averaged (antialiased). The normals' vectors stay as they are under crop and
-    resize, even with a stretch: these change the camera, not the world.
+    the picture's own. Depth and validity are taken at the nearest pixel, never mixed across an edge, and so
+    are normals unless the options say otherwise; the colours are averaged (antialiased). The normals'
+    vectors stay as they are under crop and resize, even with a stretch: these change the camera, not the
+    world.
     """
     options = options or Options()
     height, width = size or sample.size
     draws = rng.random(4)
     box = crop_box(sample.size, (height, width), options, draws[:3])
-    sample = cut(sample, box, (height, width))
+    smooth, smooth_normals = options.resize == "smooth", options.resize_normals == "smooth"
+    sample = cut(sample, box, (height, width), smooth=smooth, smooth_normals=smooth_normals)
     if draws[3] < options.flip:
         sample = flip(sample)
-    return replace(sample, rgb=recolour(sample.rgb, rng, options))
+    sample = replace(sample, rgb=recolour(sample.rgb, rng, options))
+    seed = int(rng.integers(0, 2**63))
+    framed = frame(sample, np.random.default_rng(seed), options.frame)
+    return widen(framed, np.random.default_rng([seed, 1]), options.widen)
 
 
 def crop_box(
@@ -90,8 +108,17 @@ def crop_box(
     return left, top, w, h
 
 
-def cut(sample: Sample, box: tuple[int, int, int, int], size: tuple[int, int]) -> Sample:
-    """The part (left, top, width, height) of a sample, resized to (height, width)."""
+def cut(
+    sample: Sample,
+    box: tuple[int, int, int, int],
+    size: tuple[int, int],
+    *,
+    smooth: bool = True,
+    smooth_normals: bool = False,
+) -> Sample:
+    """The part (left, top, width, height) of a sample, resized to (height, width): colours smoothly, the rest
+    at the nearest pixel, unless said otherwise. Pairs of points are left behind: some would lie outside.
+    """
     left, top, w, h = box
     height, width = size
     rows = top + ((np.arange(height) + 0.5) * h / height).astype(np.int64)
@@ -100,20 +127,39 @@ def cut(sample: Sample, box: tuple[int, int, int, int], size: tuple[int, int]) -
     def nearest(x: Array | None) -> Array | None:
         return None if x is None else np.ascontiguousarray(x[rows[:, None], columns])
 
-    rgb = sample.rgb[top : top + h, left : left + w]
-    if (h, w) != (height, width):
+    rgb, normals = sample.rgb[top : top + h, left : left + w], nearest(sample.normals)
+    if not smooth:
+        rgb = sample.rgb[rows[:, None], columns]
+    elif (h, w) != (height, width):
         filter_ = Image.Resampling.BILINEAR if h >= height else Image.Resampling.BICUBIC
         rgb = np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).resize((width, height), filter_))
+    if smooth_normals and sample.normals is not None and (h, w) != (height, width):
+        normals = _blended(sample.normals[top : top + h, left : left + w], (height, width))
     camera = sample.camera
     return replace(
         sample,
         rgb=np.ascontiguousarray(rgb),
         valid=sample.valid[rows[:, None], columns],
         depth_m=nearest(sample.depth_m),
-        normals=nearest(sample.normals),
+        normals=normals,
         classes=nearest(sample.classes),
+        pseudo=nearest(sample.pseudo),
+        matte=nearest(sample.matte),
+        pairs=None,
         camera=None if camera is None else camera.cropped(left, top, w, h).resized(width, height),
     )
+
+
+def _blended(normals: Array, size: tuple[int, int]) -> Array:
+    """Normals [H,W,3] at another size, means of neighbours, of unit length again; 0: none."""
+    height, width = size
+    planes = [
+        Image.fromarray(np.ascontiguousarray(plane)).resize((width, height), Image.Resampling.BILINEAR)
+        for plane in np.moveaxis(normals, -1, 0)
+    ]
+    mean = np.stack([np.asarray(plane) for plane in planes], axis=-1)
+    length = np.linalg.norm(mean, axis=-1, keepdims=True)
+    return np.where(length > 0, mean / np.where(length > 0, length, 1), 0).astype(np.float32)
 
 
 def flip(sample: Sample) -> Sample:
@@ -130,111 +176,53 @@ def flip(sample: Sample) -> Sample:
         depth_m=mirror(sample.depth_m),
         normals=None if normals is None else normals * np.array([-1, 1, 1], np.float32),
         classes=mirror(sample.classes),
+        pseudo=mirror(sample.pseudo),
+        matte=mirror(sample.matte),
+        pairs=None,
         camera=None if sample.camera is None else sample.camera.flipped(),
     )
 
 
-def recolour(rgb: Array, rng: Rng, options: Options) -> Array:
-    """uint8 [H,W,3] -> uint8 [H,W,3]: light, then lens, then sensor, then file, in the order of a real
-    camera.
+def frame(sample: Sample, rng: Rng, probability: float) -> Sample:
+    """Perhaps a white, black or grey frame, as undistorted and scanned pictures have; it is not valid."""
+    if rng.random() >= probability:
+        return sample
+    height, width = sample.size
+    shade = np.uint8(rng.choice([255, 0, int(rng.integers(0, 256))], p=[0.5, 0.3, 0.2]))
+    top, bottom = np.rint(FRAME * height * rng.random(2)).astype(int)
+    left, right = np.rint(FRAME * width * rng.random(2)).astype(int)
+    inside = np.zeros((height, width), bool)
+    inside[top : height - bottom, left : width - right] = True
+    return replace(sample, rgb=np.where(inside[..., None], sample.rgb, shade), valid=sample.valid & inside)
+
+
+def widen(sample: Sample, rng: Rng, most: float) -> Sample:
+    """Perhaps the whole picture, smaller, amid noise that is not valid: what a wider lens would have seen
+    less of (DMD). The size stays, the camera's field of view grows.
     """
-    seeds = rng.integers(0, 2**63, size=len(CHANGES))
-    picture: Picture | None = None
-    for (name, change), seed in zip(CHANGES.items(), seeds, strict=True):
-        amount = float(getattr(options, name))
-        if amount != Options.model_fields[name].default:
-            picture = rgb.astype(np.float32) / 255 if picture is None else picture
-            picture = np.clip(change(picture, np.random.default_rng(int(seed)), amount), 0, 1)
-    return rgb if picture is None else np.rint(picture * 255).astype(np.uint8)
+    if most == 1 or rng.random() < 0.5:
+        return sample
+    height, width = sample.size
+    shrink = most ** -rng.random()
+    h, w = max(1, round(height * shrink)), max(1, round(width * shrink))
+    top, left = (height - h) // 2, (width - w) // 2
+    small = cut(sample, (0, 0, width, height), (h, w))
+    edges = ((top, height - h - top), (left, width - w - left))
 
+    def amid(x: Array | None) -> Array | None:
+        return None if x is None else np.pad(x, [*edges, *[(0, 0)] * (x.ndim - 2)])
 
-def _signed(rng: Rng, amount: float) -> float:
-    return amount * (2 * float(rng.random()) - 1)
-
-
-def _exposure(x: Picture, rng: Rng, stops: float) -> Any:
-    return x * 2 ** (_signed(rng, stops) / 2.2)  # a gain in linear light is a gain of its 2.2th root in sRGB
-
-
-def _gamma(x: Picture, rng: Rng, amount: float) -> Any:
-    return x ** np.float32(np.exp(_signed(rng, amount)))
-
-
-def _contrast(x: Picture, rng: Rng, amount: float) -> Any:
-    mean = (x @ LUMA).mean()
-    return mean + (x - mean) * np.float32(1 + _signed(rng, amount))
-
-
-def _saturation(x: Picture, rng: Rng, amount: float) -> Any:
-    grey = (x @ LUMA)[..., None]
-    return grey + (x - grey) * np.float32(1 + _signed(rng, amount))
-
-
-def _hue(x: Picture, rng: Rng, turns: float) -> Any:
-    """A rotation about the grey axis (Rodrigues): keeps r + g + b and costs one matrix product."""
-    angle = 2 * np.pi * _signed(rng, turns)
-    cos, third, sin = np.cos(angle), (1 - np.cos(angle)) / 3, np.sin(angle) / np.sqrt(3)
-    row = np.array([cos + third, third - sin, third + sin])
-    return x @ np.stack([row, np.roll(row, 1), np.roll(row, 2)]).T.astype(np.float32)
-
-
-def _cast(x: Picture, rng: Rng, amount: float) -> Any:
-    return x * np.exp(rng.uniform(-amount, amount, 3)).astype(np.float32)
-
-
-def _grey(x: Picture, rng: Rng, probability: float) -> Any:
-    return np.repeat((x @ LUMA)[..., None], 3, axis=2) if rng.random() < probability else x
-
-
-def _blur(x: Picture, rng: Rng, sigma: float) -> Any:
-    radius = sigma * float(rng.random())
-    return _with_pillow(x, lambda p: p.filter(ImageFilter.GaussianBlur(radius))) if rng.random() < 0.5 else x
-
-
-def _coarse(x: Picture, rng: Rng, factor: float) -> Any:
-    height, width = x.shape[:2]
-    shrink = float(np.exp(rng.random() * np.log(factor)))
-    small = (max(1, round(width / shrink)), max(1, round(height / shrink)))
-    bilinear = Image.Resampling.BILINEAR
-    if rng.random() >= 0.25:
-        return x
-    return _with_pillow(x, lambda p: p.resize(small, bilinear).resize((width, height), bilinear))
-
-
-def _noise(x: Picture, rng: Rng, amount: float) -> Any:
-    """Photon noise grows with the root of the light; half of the amount is independent of it."""
-    if rng.random() >= 0.5:
-        return x
-    sigma = np.float32(amount * rng.random())
-    return x + sigma * (0.5 + 0.5 * np.sqrt(x)) * rng.standard_normal(x.shape, np.float32)
-
-
-def _jpeg(x: Picture, rng: Rng, probability: float) -> Any:
-    quality = int(rng.integers(25, 96))
-    return _with_pillow(x, lambda p: _through_jpeg(p, quality)) if rng.random() < probability else x
-
-
-def _through_jpeg(picture: Image.Image, quality: int) -> Image.Image:
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=quality)
-    return Image.open(file).convert("RGB")
-
-
-def _with_pillow(x: Picture, change: Callable[[Image.Image], Image.Image]) -> Picture:
-    changed = change(Image.fromarray(np.rint(x * 255).astype(np.uint8)))
-    return np.asarray(changed, np.float32) / 255
-
-
-CHANGES: dict[str, Callable[[Picture, Rng, float], Any]] = {
-    "exposure": _exposure,
-    "gamma": _gamma,
-    "contrast": _contrast,
-    "saturation": _saturation,
-    "hue": _hue,
-    "cast": _cast,
-    "grey": _grey,
-    "blur": _blur,
-    "coarse": _coarse,
-    "noise": _noise,
-    "jpeg": _jpeg,
-}
+    inside = np.pad(np.ones((h, w), bool), edges)
+    noise = rng.integers(0, 256, (height, width, 3), np.uint8)
+    around = (left, top, edges[1][1], edges[0][1])
+    return replace(
+        small,
+        rgb=np.where(inside[..., None], np.pad(small.rgb, [*edges, (0, 0)]), noise),
+        valid=np.pad(small.valid, edges),
+        depth_m=amid(small.depth_m),
+        normals=amid(small.normals),
+        classes=amid(small.classes),
+        pseudo=amid(small.pseudo),
+        matte=amid(small.matte),
+        camera=small.camera and small.camera.padded(*around),
+    )

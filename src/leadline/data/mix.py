@@ -1,27 +1,23 @@
 """Several data sets mixed by ratio, in an order that is a pure function of (seed, step, rank, world).
 
-Nothing is remembered between steps: what step 1000 holds is computed from its number, so a resumed
+Nothing that was seen decides what comes: what step 1000 holds is computed from its number, so a resumed
 training, another number of loader processes or a second machine cannot see other pictures than an
-undisturbed run.
+undisturbed run. The order itself is one of `leadline.data.orders`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from leadline.data import orders
 from leadline.data.augment import Options, augment
+from leadline.data.orders import CHANGE, SIZE
 from leadline.data.sample import Sample, check
 from leadline.errors import DataError
-
-BLOCK = 1000  # steps that are dealt out to the data sets at once, in exact proportion
-CHOICE, SIZE, SHUFFLE, CHANGE = range(4)  # what a random stream is for: the last part of its seed
 
 
 class Set(Protocol):
@@ -50,7 +46,7 @@ def fetch(data: Set, index: int, size: tuple[int, int] | None) -> Sample:
 @dataclass(frozen=True)
 class Source:
     """One data set within a mix. sizes: the processed sizes (height, width) drawn from, none: as the
-    samples come.
+    samples come. turn: sets of one turn share its batches by their ratios, and turns alternate.
     """
 
     data: Set
@@ -59,6 +55,7 @@ class Source:
     sizes: tuple[tuple[int, int], ...] = ()
     size_weights: tuple[float, ...] = ()
     name: str = ""
+    turn: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,13 +73,19 @@ class Draw:
 class Mix:
     """Batches of `batch` samples by step number. A batch holds one data set and one size.
 
-    Over each 1000 steps the data sets get their ratio exactly (rounded at random); each set is walked
-    through in a new order per pass, every picture once. Rank r of w takes every w-th batch of that walk,
-    and all ranks agree on set and size, so that their steps take the same time.
+    order: a name of `orders.ORDERS`. Rank r of w takes its stretch of what one process with w times the batch
+    would see, so that all ranks agree on set and size and their steps take the same time. A batch that is
+    short, as E2E-FT's last ones, is filled up from its beginning where several ranks share it.
     """
 
     def __init__(
-        self, sources: Sequence[Source], batch: int, seed: Sequence[int], rank: int = 0, world: int = 1
+        self,
+        sources: Sequence[Source],
+        batch: int,
+        seed: Sequence[int],
+        rank: int = 0,
+        world: int = 1,
+        order: str = "exact",
     ) -> None:
         if not sources or not all(s.ratio > 0 for s in sources):
             raise DataError(f"found ratios {[s.ratio for s in sources]}, wanted one or more above 0")
@@ -91,15 +94,11 @@ class Mix:
                 raise DataError(
                     f"data set {source.name or 'without name'} is empty, wanted at least one picture"
                 )
-        self.sources, self.batch, self.seed, self.rank, self.world = (
-            tuple(sources),
-            batch,
-            tuple(seed),
-            rank,
-            world,
-        )
-        self.shares = np.cumsum([s.ratio for s in sources]) / math.fsum(s.ratio for s in sources)
-        self._passed = [np.zeros(len(self.sources), np.int64)]  # batches per source before each block
+        self.sources, self.batch, self.seed = tuple(sources), batch, tuple(seed)
+        self.rank, self.world = rank, world
+        lengths, ratios = [len(s.data) for s in sources], [s.ratio for s in sources]
+        turns = [s.turn for s in sources]
+        self.order = orders.make(order, lengths, ratios, batch * world, seed, turns)
 
     def rng(self, *key: int) -> np.random.Generator:
         """The generator that belongs to a purpose and its numbers."""
@@ -107,13 +106,11 @@ class Mix:
 
     def draw(self, step: int) -> Draw:
         """What the batch of this step holds, without loading anything."""
-        block, offset = divmod(step, BLOCK)
-        choices = self._choices(block)
-        number = int(choices[offset])
-        before = int(self._before(block)[number]) + int(np.count_nonzero(choices[:offset] == number))
-        first = (before * self.world + self.rank) * self.batch
-        places = tuple(range(first, first + self.batch))
-        return Draw(number, self._size(number, step), tuple(self._item(number, p) for p in places), places)
+        number, items, places = self.order.turn(step)
+        if self.world > 1:
+            whole, own = self.batch * self.world, slice(self.rank * self.batch, (self.rank + 1) * self.batch)
+            items, places = (tuple(np.resize(x, whole).tolist()[own]) for x in (items, places))
+        return Draw(number, self._size(number, step), items, places)
 
     def __getitem__(self, step: int) -> list[Sample]:
         """The samples of a step, loaded, augmented and checked."""
@@ -125,35 +122,12 @@ class Mix:
         sample = fetch(source.data, item, draw.size)
         return augment(sample, self.rng(draw.source, place, CHANGE), source.augment, draw.size)
 
-    def _choices(self, block: int) -> NDArray[np.int64]:
-        rng = self.rng(block, CHOICE)
-        points = (
-            rng.permutation(BLOCK) + rng.random()
-        ) / BLOCK  # one in each thousandth: exact ratios, no clumps
-        return np.searchsorted(self.shares[:-1], points, side="right")
-
-    def _before(self, block: int) -> NDArray[np.int64]:
-        while len(self._passed) <= block:
-            count = np.bincount(self._choices(len(self._passed) - 1), minlength=len(self.sources))
-            self._passed.append(self._passed[-1] + count)
-        return self._passed[block]
-
     def _size(self, number: int, step: int) -> tuple[int, int] | None:
         source = self.sources[number]
         if not source.sizes:
             return None
         weights = np.array(source.size_weights or [1.0] * len(source.sizes))
         return source.sizes[int(self.rng(step, SIZE).choice(len(weights), p=weights / weights.sum()))]
-
-    def _item(self, number: int, place: int) -> int:
-        length = len(self.sources[number].data)
-        turn, offset = divmod(place, length)
-        return int(_shuffled((*self.seed, number, turn, SHUFFLE), length)[offset])
-
-
-@lru_cache(maxsize=8)
-def _shuffled(seed: tuple[int, ...], length: int) -> NDArray[np.int64]:
-    return np.random.default_rng(seed).permutation(length)
 
 
 class Stages:
@@ -176,8 +150,12 @@ class Stages:
         return mix[local]
 
     def describe(self, step: int) -> str:
-        """What a step's batch holds, in words: for the message that it takes long."""
+        """What a step's batch holds, in words: for the message that it takes long. Pictures have the names by
+        which their set knows them before they are read, else their numbers.
+        """
         mix, local = self.find(step)
         draw = mix.draw(local)
-        numbers = ", ".join(str(item) for item in draw.items[:4])
-        return f"batch {step}: {mix.sources[draw.source].name}, pictures {numbers} ..."
+        source = mix.sources[draw.source]
+        name_of = getattr(source.data, "name_of", str)
+        more = " ..." if len(draw.items) > 4 else ""
+        return f"batch {step}: {source.name}, pictures {', '.join(map(name_of, draw.items[:4]))}{more}"

@@ -13,18 +13,25 @@ from torch import Tensor
 
 from leadline.camera import Camera
 from leadline.errors import DataError
+from leadline.prediction import Kind
 
 Array = NDArray[Any]
+SPAN_M = 10.0  # what the range of a depth without unit counts as
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One training picture with what is known about it, as numpy arrays of one size.
+    """One picture with what is known about it, as numpy arrays of one size.
 
     rgb: uint8 [H,W,3]. depth_m: float32 [H,W], metres along the optical axis, or None. valid: bool [H,W],
     the pixels whose depth (or normal) may be believed. normals: float32 [H,W,3], unit vectors in the
     camera's OpenCV frame, or None. camera: belongs to these pixels, or None. classes: int [H,W], or None.
-    name: says in messages which it is.
+    pseudo: float32 [H,W], what another model says of an unlabelled photograph, as it says it, or None;
+    pseudo_kind: the quantity, such as affine disparity. caption: what the picture shows, in words, or None.
+    name: says in messages which it is; a listed picture's file.
+
+    For evaluation alone: matte: bool [H,W], the foreground. pairs: int [N,2,2], per pair of points the nearer
+    one's (row, column), then the farther one's. group: what a report may tell apart, such as a kind of scene.
     """
 
     rgb: Array
@@ -34,6 +41,12 @@ class Sample:
     camera: Camera | None = None
     name: str = ""
     classes: Array | None = None
+    pseudo: Array | None = None
+    pseudo_kind: Kind | None = None
+    caption: str | None = None
+    matte: Array | None = None
+    pairs: Array | None = None
+    group: str = ""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -47,6 +60,7 @@ class Batch:
 
     rgb: [B,3,h,w] in [-1,1]. depth_m: [B,1,h,w] metres, 0 where not valid, or None. normals: [B,3,h,w]
     OpenCV frame, 0 where not valid, or None. valid: [B,1,h,w] bool. classes: [B,h,w] int64, or None.
+    pseudo: [B,1,h,w] of one kind, pseudo_kind, 0 where not valid, or None. captions: "" where there is none.
     """
 
     rgb: Tensor
@@ -56,9 +70,27 @@ class Batch:
     cameras: list[Camera | None]
     names: list[str]
     classes: Tensor | None = None
+    pseudo: Tensor | None = None
+    pseudo_kind: Kind | None = None
+    captions: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def said(self, kind: Kind) -> Tensor | None:
+        """What another model says in place of depth, for one that predicts `kind`; None if it says nothing.
+        An affine depth has no unit: its range counts as a room's (10 m). DataError for another quantity.
+        """
+        if self.pseudo is None or self.depth_m is not None:
+            return None
+        linear = {Kind.affine_depth: SPAN_M, Kind.metric_depth: 1.0}
+        if kind is Kind.affine_depth and self.pseudo_kind in linear:
+            return self.pseudo * linear[self.pseudo_kind]
+        if kind is not self.pseudo_kind:
+            raise DataError(
+                f"pseudo-labels are {self.pseudo_kind}, training is on {kind}: take a teacher of that"
+            )
+        return self.pseudo
 
     def to(self, device: torch.device | str, *, channels_last: bool = False) -> Batch:
         """The same batch on another device; `channels_last` chooses the memory layout of the picture."""
@@ -74,6 +106,7 @@ class Batch:
             depth_m=move(self.depth_m),
             normals=move(self.normals),
             classes=move(self.classes),
+            pseudo=move(self.pseudo),
         )
 
 
@@ -91,6 +124,8 @@ def check(sample: Sample) -> Sample:
         "valid": ("bool", (height, width)),
         "depth_m": ("float32", (height, width)),
         "normals": ("float32", (height, width, 3)),
+        "pseudo": ("float32", (height, width)),
+        "matte": ("bool", (height, width)),
     }
     for field, (dtype, shape) in wanted.items():
         array = getattr(sample, field)
@@ -98,13 +133,35 @@ def check(sample: Sample) -> Sample:
             raise DataError(
                 f"sample {sample.name}: {field} is {_describe(array)}, wanted {dtype} {list(shape)}"
             )
+    if sample.pseudo is not None and not (sample.pseudo_kind and sample.pseudo_kind.is_depth):
+        found = sample.pseudo_kind or "no kind"
+        raise DataError(
+            f"sample {sample.name}: pseudo has {found}, wanted pseudo_kind, one of depth or disparity"
+        )
     camera = sample.camera
     if camera is not None and (camera.height, camera.width) != (height, width):
         raise DataError(
             f"sample {sample.name}: its camera is for {camera.width}x{camera.height} pixels, "
             f"the picture has {width}x{height}: resize or crop the camera with the picture"
         )
+    _check_pairs(sample)
     return sample
+
+
+def _check_pairs(sample: Sample) -> None:
+    points = sample.pairs
+    if points is None:
+        return
+    if points.dtype.kind != "i" or points.ndim != 3 or points.shape[1:] != (2, 2):
+        raise DataError(f"sample {sample.name}: pairs is {_describe(points)}, wanted int [N, 2, 2]")
+    outside = (points < 0) | (points >= sample.size)
+    if outside.any():
+        row, column = points[outside.any(axis=-1)][0]
+        height, width = sample.size
+        raise DataError(
+            f"sample {sample.name}: a pair has the point row {row}, column {column}, the picture has "
+            f"{height} rows and {width} columns: are they swapped?"
+        )
 
 
 def _describe(array: Array) -> str:
@@ -115,7 +172,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """Samples of one size -> Batch. Values outside `valid` become 0, so that no NaN or infinity reaches a
     loss.
 
-    A field is None in the batch when any sample lacks it. DataError if the sizes differ: nothing is padded.
+    A field is None in the batch when any sample lacks it. DataError if the sizes, or the kinds of
+    pseudo-labels, differ: nothing is padded or converted.
     """
     sizes = {s.size for s in samples}
     if len(sizes) != 1:
@@ -131,7 +189,17 @@ def collate(samples: Sequence[Sample]) -> Batch:
         cameras=[s.camera for s in samples],
         names=[s.name for s in samples],
         classes=_stack_classes([s.classes for s in samples]),
+        pseudo=_stack([s.pseudo for s in samples], valid),
+        pseudo_kind=_one_kind(samples),
+        captions=[s.caption or "" for s in samples],
     )
+
+
+def _one_kind(samples: Sequence[Sample]) -> Kind | None:
+    kinds = sorted({s.pseudo_kind for s in samples if s.pseudo_kind})
+    if len(kinds) > 1:
+        raise DataError(f"found pseudo-labels of {' and '.join(kinds)} in one batch, wanted one kind")
+    return kinds[0] if kinds else None
 
 
 def _stack(arrays: list[Array | None], valid: Array) -> Tensor | None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from leadline import image
+from leadline import ade20k, image
 from leadline.data.sample import Array, Sample
 from leadline.errors import DataError
-from leadline.scenes import LAYOUTS, Scene, Textures, render
+from leadline.scenes import CLASSES, LAYOUTS, Scene, Textures, render
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 SEEDS_PER_SET = 10_000_000  # scene numbers of different seeds never meet
@@ -73,8 +73,15 @@ def sample(scene: Scene, name: str) -> Sample:
         normals=scene.normals.permute(1, 2, 0).contiguous().numpy(),
         camera=scene.camera,
         name=name,
-        classes=scene.classes.numpy(),
+        classes=ade20k_classes(scene.classes.numpy()),
     )
+
+
+def ade20k_classes(numbers: Array) -> Array:
+    """A scene's classes [H,W] by ADE20K's numbers, -1 where it has none."""
+    known: Array = np.array([ade20k.number(name) for name in CLASSES], np.int64)
+    classes: Array = known[numbers]
+    return classes
 
 
 def eight_bit(rgb: torch.Tensor) -> Array:

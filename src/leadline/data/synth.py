@@ -22,7 +22,7 @@ from leadline import __version__
 from leadline.camera import Camera
 from leadline.data.loading import processes, quiet
 from leadline.data.sample import Sample
-from leadline.data.scenes import Scenes, eight_bit
+from leadline.data.scenes import Scenes, ade20k_classes, eight_bit
 from leadline.errors import DataError
 from leadline.save import atomic
 
@@ -105,7 +105,7 @@ class SynthFolder:
             with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
                 rgb, depth, K = file["rgb"], file["depth"], file["K"]
                 normals = file["normals"].astype(np.float32) if "normals" in self.fields else None
-                classes = file["classes"].astype(np.int64) if "classes" in self.fields else None
+                classes = ade20k_classes(file["classes"]) if "classes" in self.fields else None
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             fault = f"{path} cannot be read ({type(error).__name__})"
             raise DataError(f"{fault}: delete it and run `leadline data synth` again") from error

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from accelerate.state import AcceleratorState
 
 from leadline import devices
-from leadline.errors import DeviceError
+from leadline.errors import DeviceError, UsageError
 from leadline.recipe import Recipe
-from leadline.train import build, feed
+from leadline.train import build, feed, teach
 from leadline.train.display import Display, Silent
 from leadline.train.loop import Outcome, Trainer
 from leadline.train.result import export
 from leadline.train.run import Heartbeat, Stop, locked
 
+OTHERS = (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+PRECISIONS = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}  # ours -> accelerate's
 __all__ = ["Outcome", "export", "train"]
 
 
@@ -46,6 +48,10 @@ def train(
         display = open_.enter_context(closing(display if display and main else Silent()))
         heartbeat = open_.enter_context(Heartbeat(run / "heartbeat.json" if main else None, display.say))
         stop = open_.enter_context(Stop().listening())
+        if main:
+            teach.label(recipe, display.say)
+        accelerator.wait_for_everyone()
+        recipe = teach.with_labels(recipe)
         sets = feed.open_all(recipe)  # before the network: a missing folder is found in a second
         trainer = Trainer(recipe, run, accelerator, method or build.method(recipe), display, heartbeat)
         trainer.begin(sets, resume)
@@ -62,9 +68,16 @@ def _settings(recipe: Recipe) -> Iterator[Accelerator]:
     devices.keep_freed_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(recipe.threads or threads)
-    precision = "bf16" if recipe.precision == "bfloat16" else "no"
+    if recipe.precision == "float16" and (recipe.device == "cpu" or not torch.cuda.is_available()):
+        raise DeviceError("precision float16 is trained on a CUDA device: use bfloat16 or float32")
     try:
-        yield Accelerator(cpu=recipe.device == "cpu", mixed_precision=precision)
+        accelerator = Accelerator(cpu=recipe.device == "cpu", mixed_precision=PRECISIONS[recipe.precision])
+        if accelerator.distributed_type in OTHERS:
+            raise UsageError(
+                "DeepSpeed and Megatron are not supported: launch plain processes, or weights in shards by "
+                "accelerate's --use_fsdp"
+            )
+        yield accelerator
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
         torch.set_num_threads(threads)

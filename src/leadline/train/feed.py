@@ -12,8 +12,10 @@ from leadline.recipe import Recipe, Validation
 
 
 def open_all(recipe: Recipe) -> dict[str, Set]:
-    """The recipe's data sets by entry name."""
-    return {name: open_set(entry.set or name, entry.options) for name, entry in recipe.data.items()}
+    """The recipe's data sets by entry name, as it looks at them."""
+    return {
+        name: entry.over(open_set(entry.set or name, entry.options)) for name, entry in recipe.data.items()
+    }
 
 
 def stages(recipe: Recipe, sets: dict[str, Set], rank: int = 0, world: int = 1) -> Stages:
@@ -28,11 +30,12 @@ def stages(recipe: Recipe, sets: dict[str, Set], rank: int = 0, world: int = 1) 
                 sizes=stage.sizes or entry.sizes,
                 size_weights=stage.size_weights if stage.sizes else entry.size_weights,
                 name=name,
+                turn=entry.turn,
             )
             for name, entry in recipe.data.items()
         ]
         batch = stage.batch or recipe.batch
-        mix = Mix(sources, batch.size, (recipe.seed, number), rank, world)
+        mix = Mix(sources, batch.size, (recipe.seed, number), rank, world, recipe.order)
         mixes.append((mix, stage.steps * batch.accumulate))
     return Stages(mixes)
 
@@ -50,7 +53,7 @@ def accumulation(recipe: Recipe, step: int) -> tuple[int, int]:
 
 def validation(name: str, entry: Validation) -> list[list[Sample]]:
     """The pictures of one validation set in batches of one size: brought to `size`, otherwise as they are."""
-    data = open_set(entry.set or name, entry.options)
+    data = entry.over(open_set(entry.set or name, entry.options))
     groups: dict[tuple[int, int], list[Sample]] = {}
     for index in range(min(entry.count, len(data))):
         sample = augment(

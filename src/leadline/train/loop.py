@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,17 +16,22 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from accelerate.utils import gather_object
+from torch import Tensor
 
 from leadline import documents
 from leadline.data import loading
 from leadline.data.mix import Set
 from leadline.data.sample import Batch, Sample, collate
 from leadline.errors import TrainError
+from leadline.machine import environment
+from leadline.networks import latent
 from leadline.recipe import Recipe
 from leadline.train import checkpoint, feed, optimise, pictures, preflight, randomness, result, validate
 from leadline.train.display import Display
-from leadline.train.run import Heartbeat, Log, Stop, environment, write
+from leadline.train.run import Heartbeat, Log, Stop, write
+from leadline.train.team import Team
+from leadline.train.tensorboard import Events
 
 PICTURES = 6  # rows of a sample sheet
 
@@ -39,18 +44,7 @@ class Outcome:
     finished: bool
     message: str
     model: Path | None = None
-
-
-class Objective(nn.Module):
-    """A method's loss as a module's forward, which is what accelerate can cast and distribute."""
-
-    def __init__(self, method: Any) -> None:
-        super().__init__()
-        self.method = method
-
-    def forward(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = self.method.loss(batch, generator)
-        return loss.total, loss.parts
+    signal: str | None = None  # that ended it early
 
 
 class Trainer:
@@ -67,18 +61,19 @@ class Trainer:
     ) -> None:
         self.recipe, self.run, self.accelerator, self.method = recipe, run, accelerator, method
         self.display, self.heartbeat = display, heartbeat
-        if recipe.channels_last:
-            method.to(memory_format=torch.channels_last)
-        self.parameters = [p for p in method.parameters() if p.requires_grad]
-        if not self.parameters:
+        if not any(p.requires_grad for p in method.parameters()):
             raise TrainError("the network has no trainable weights: is everything frozen?")
-        optimiser = optimise.adamw(method, recipe.optimiser)
-        self.objective, self.optimiser = accelerator.prepare(Objective(method), optimiser)
+        if recipe.latents:
+            preflight.check_latents(recipe, method)
+            latent.keep(method.autoencoder, Path(recipe.latents))
+        self.team = Team(accelerator, method, recipe)
+        self.objective, self.optimiser = self.team.objective, self.team.optimiser
         self.average = optimise.Average(method, recipe.ema)
         self.log = Log(run / "log.jsonl")
         self.checkpoints = run / "checkpoints"
         self.held_out: dict[str, list[list[Sample]]] = {}  # on the main process: validation, in batches
         self.step = 0
+        self.saved = -1  # step of the newest checkpoint
         self.bad_in_row = 0
         self.best: dict[str, Any] = {}  # step and value of the best validation
         self.window: dict[str, list[float]] = {}  # sums and counts since the last log line
@@ -93,16 +88,19 @@ class Trainer:
             raise TrainError(
                 f"{self.run} holds a training at step {done[-1]}: resume it or choose another folder"
             )
-        preflight.check_sizes(self.recipe, self.method.size_rule.multiple)
+        multiple = preflight.multiple(self.method)
+        preflight.check_sizes(self.recipe, multiple)
         self.batches = feed.stages(self.recipe, sets, rank, world)
-        if self.accelerator.is_main_process:
+        if self.team.looks:
             self._phase("loading the pictures for validation")
             self.held_out = {n: feed.validation(n, entry) for n, entry in self.recipe.validation.items()}
         if done:
             self._restore(done[-1])
         else:
-            first = preflight.check_data(self.batches)
-            self._check_gradient(first)
+            self._phase("looking at the data")
+            for line in preflight.check_sets(self.batches, self.recipe.preflight == "stop"):
+                self.display.say(line)
+            self._check_gradient(preflight.check_data(self.batches, multiple))
         self._record(resumed=bool(done))
         if not done:
             self._validate()
@@ -111,7 +109,7 @@ class Trainer:
     def _record(self, resumed: bool) -> None:
         if not self.accelerator.is_main_process:
             return
-        trainable = sum(p.numel() for p in self.parameters)
+        trainable = sum(p.numel() for p in self.team.parameters)
         facts = environment() | {"device": str(self.accelerator.device), "trainable_parameters": trainable}
         if resumed:
             facts["changed"] = self._changes()
@@ -119,6 +117,7 @@ class Trainer:
         write(self.run / "environment.json", json.dumps(facts, indent=1))
         self.log.cut(self.step if resumed else -1)
         self.log.write("resume" if resumed else "start", self.step, **facts)
+        self.events = Events(self.run / "tensorboard", self.step)
         word = f"resumed at step {self.step}" if resumed else "started"
         self.display.say(
             f"{word}: {self.recipe.method}, {trainable / 1e6:.2f} M trainable parameters, "
@@ -138,7 +137,7 @@ class Trainer:
     def _check_gradient(self, samples: Sequence[Sample]) -> None:
         """One backward pass that changes nothing."""
         with self._randomness(randomness.CHECK, 0):
-            total, _ = self.objective(self._to_device(samples), self._generator(randomness.CHECK, 0))
+            total, _, _ = self.objective(self._to_device(samples), self._generator(randomness.CHECK, 0))
         if torch.isfinite(total):  # otherwise the steps themselves will tell, with the samples' names
             self.accelerator.backward(total)
             for line in preflight.check_gradient(self.method):
@@ -163,7 +162,8 @@ class Trainer:
                 self._step(batches)
                 self._note(seconds=time.monotonic() - started, wait=waited, images=sum(map(len, batches)))
                 self._now_and_then()
-                if self._agreed(stop) and self.step < self.recipe.total_steps:
+                told = self.team.agree(stop.signal is not None)  # all leave at the same step
+                if told and self.step < self.recipe.total_steps:
                     return self._leave(stop)
         return self._finish()
 
@@ -171,30 +171,41 @@ class Trainer:
         """One optimiser step; without a finite gradient the weights stay as they are, and it is counted."""
         optimise.set_lr(self.optimiser, optimise.lr_at(self.step, self.recipe))
         self.optimiser.zero_grad(set_to_none=True)
+        suspects = []
         for number, samples in enumerate(batches):
             batch = self._to_device(samples)
-            with self._synced(number == len(batches) - 1), self._randomness(randomness.STEP, number):
-                total, parts = self.objective(batch, self._generator(randomness.STEP, number))
-                self.accelerator.backward(total / len(batches))
-            self._note(loss=float(total.detach()), **{f"loss_{name}": float(x) for name, x in parts.items()})
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip or float("inf")))
+            with self.team.synced(number == len(batches) - 1), self._randomness(randomness.STEP, number):
+                total, weight, parts = self.objective(batch, self._generator(randomness.STEP, number))
+                share, mean = self.team.shared(total, weight)
+                self.accelerator.backward(total * share / len(batches))
+            if not torch.isfinite(total):
+                suspects += batch.names
+            self._note(loss=mean, **{f"loss_{name}": float(x) for name, x in parts.items()})
+        norm = self.team.clip(self.recipe.clip or float("inf"))
         self._note(gradient_norm=norm)
-        if norm < float("inf"):  # false for nan too
+        finite = norm < float("inf")  # false for nan too
+        if finite or self.accelerator.scaler:  # the scaler steps only where it may, and learns from the rest
             self.optimiser.step()
+        if finite:
             self.average.update(self.step)
             self.bad_in_row = 0
         else:
-            self._count_bad(batches)
+            self._count_bad(gather_object(suspects or [sample.name for batch in batches for sample in batch]))
         self.step += 1
 
-    def _count_bad(self, batches: list[list[Sample]]) -> None:
+    def _count_bad(self, names: list[str]) -> None:
+        """A step whose gradient is not finite: the recipe says whether that ends the training."""
         self.bad_in_row += 1
-        names = [sample.name for samples in batches for sample in samples]
+        where, named = f"step {self.step + 1}", f"{', '.join(names[:3])}{' ...' * (len(names) > 3)}"
         if self.accelerator.is_main_process:
             self.log.write("skipped", self.step + 1, names=names)
-        self.display.say(
-            f"step {self.step + 1}: gradient is not finite, skipped ({', '.join(names[:3])} ...)"
-        )
+        self.display.say(f"{where}: gradient is not finite, skipped ({named})")
+        if self.recipe.non_finite == "stop":
+            self._save()
+            raise TrainError(
+                f"{where}: gradient is not finite with {named}: look at these samples, lower the learning "
+                "rate, or go on without such steps by non_finite=skip"
+            )
         if self.bad_in_row >= self.recipe.max_bad_steps:
             raise TrainError(
                 f"no finite gradient in {self.bad_in_row} steps up to {self.step + 1}: "
@@ -212,16 +223,6 @@ class Trainer:
 
     def _randomness(self, purpose: int, number: int) -> AbstractContextManager[None]:
         return randomness.seeded(*self._key(purpose, number))
-
-    def _synced(self, last: bool) -> AbstractContextManager[Any]:
-        return nullcontext() if last else self.accelerator.no_sync(self.objective)
-
-    def _agreed(self, stop: Stop) -> bool:
-        """Whether any process was told to stop: all must leave at the same step."""
-        if self.accelerator.num_processes == 1:
-            return stop.signal is not None
-        wish = torch.tensor(float(stop.signal is not None), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(wish) > 0)
 
     # ---- now and then ------------------------------------------------------------------------------------
 
@@ -253,6 +254,7 @@ class Trainer:
         facts, self.window = self._means(), {}
         if self.accelerator.is_main_process:
             self.log.write("train", self.step, **facts)
+            self.events.numbers(self.step, {f"train/{name}": value for name, value in facts.items()})
             self.display.log(self.step, facts)
 
     def _validate(self) -> None:
@@ -265,7 +267,10 @@ class Trainer:
             for name, batches in self.held_out.items():
                 figures = validate.measure(self.method, batches, self._to_device, self.recipe.seed)
                 losses.append(figures["loss"])
+                if not self.team.main:
+                    continue
                 self.log.write("validation", self.step, set=name, **figures)
+                self.events.numbers(self.step, {f"{name}/{key}": value for key, value in figures.items()})
                 words = ", ".join(f"{key} {value:.4f}" for key, value in figures.items())
                 self.display.say(f"step {self.step}: validation {name}: {words}")
         value = sum(losses) / len(losses)
@@ -274,7 +279,7 @@ class Trainer:
 
     def _draw(self) -> None:
         """curves.png, and samples/<step>.png from the first held-out set (none: the first training batch)."""
-        if not self.recipe.every.sample or not self.accelerator.is_main_process:
+        if not self.recipe.every.sample or not self.team.looks:
             return
         self._phase("drawing")
         held_out = next(iter(self.held_out.values()), [])
@@ -283,8 +288,12 @@ class Trainer:
             randomness.generator(self.recipe.seed, i, randomness.VALIDATE) for i in range(len(samples))
         ]
         with self._evaluating():
-            outputs = self.method(self._to_device(samples).rgb, generators=generators)
-        pictures.sheet(samples, outputs, self.method.kind, self.run / "samples" / f"{self.step:08d}.png")
+            outputs = validate.seen(self.method, self._to_device(samples), generators)
+        if not self.team.main:
+            return
+        sheet = self.run / "samples" / f"{self.step:08d}.png"
+        pictures.sheet(samples, outputs, self.method.kind, sheet)
+        self.events.picture(self.step, "samples", sheet)
         pictures.curves(self.log.read(), self.run / "curves.png")
 
     @contextmanager
@@ -307,18 +316,23 @@ class Trainer:
         return {name: x for name, x in self.method.state_dict().items() if name not in frozen}
 
     def _save(self) -> None:
-        if not self.accelerator.is_main_process or self.step in checkpoint.steps(self.checkpoints):
+        if self.step == self.saved or not self.team.looks:
             return
         self._phase("saving")
+        self.saved = self.step
         state = {
             "step": self.step,
             "weights": self._trained(),
             "average": self.average.weights,
             "optimiser": self.optimiser.state_dict(),
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else {},
             "bad_in_row": self.bad_in_row,
             "best": self.best,
             "window": self.window,
         }
+        state = self.team.whole(state)
+        if not self.team.main:
+            return
         checkpoint.save(self.checkpoints, self.step, state, {"step": self.step, "best": self.best})
         checkpoint.prune(self.checkpoints, self.recipe.keep, self.best.get("step"))
 
@@ -329,10 +343,13 @@ class Trainer:
             )
         state = checkpoint.load(self.checkpoints, step)
         preflight.check_same_network(self._trained(), state["weights"], self.run)
+        state = self.team.own(state)
         self.method.load_state_dict(state["weights"], strict=False)  # the frozen parts are there already
         self.average.load(state["average"])
         optimise.restore(self.optimiser, state["optimiser"])
-        self.step, self.bad_in_row = state["step"], state["bad_in_row"]
+        if self.accelerator.scaler and state.get("scaler"):
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.step, self.bad_in_row, self.saved = state["step"], state["bad_in_row"], step
         self.best, self.window = state["best"], state["window"]
 
     def _leave(self, stop: Stop) -> Outcome:
@@ -340,15 +357,14 @@ class Trainer:
         message = (
             f"stopped by {stop.signal} at step {self.step} of {self.recipe.total_steps}, saved in {self.run}"
         )
-        return Outcome(self.step, False, message + ": the same command goes on from here")
+        return Outcome(self.step, False, message + ": the same command goes on from here", signal=stop.signal)
 
     def _finish(self) -> Outcome:
         self._save()
         self._phase("saving the model")
         model = self.run / "model"
         self.objective.eval()
-        if self.accelerator.is_main_process:
-            with torch.no_grad(), self.average.applied():
+        with torch.no_grad(), self.average.applied(), self.team.gathered():
+            if self.team.main:
                 result.save(self.method, model, self.recipe, self.step, self.run.resolve().name)
-        self.accelerator.wait_for_everyone()
         return Outcome(self.step, True, f"trained {self.step} steps, the model is in {model}", model)

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from leadline.errors import TrainError
 from leadline.recipe import Ema, Optimiser, Recipe, Schedule
 
+SMALLEST_IN_8_BITS = 4096  # weights with fewer numbers keep full states (bitsandbytes)
+
 
 def lr_factor(step: int, schedule: Schedule, total: int) -> float:
     """Factor of the learning rate at a step, counted from 0 by the optimiser steps already done.
@@ -51,8 +53,15 @@ def lr_at(step: int, recipe: Recipe) -> float:
     return lr * lr_factor(step, recipe.schedule, recipe.schedule.length or recipe.total_steps)
 
 
-def adamw(module: nn.Module, settings: Optimiser) -> torch.optim.AdamW:
-    """AdamW over the parameters that require a gradient. TrainError if a group's pattern finds none."""
+def optimiser(module: nn.Module, settings: Optimiser) -> torch.optim.Optimizer:
+    """The recipe's optimiser over the parameters that require a gradient. TrainError if a group's pattern
+    finds none, or if a package is missing.
+    """
+    return OPTIMISERS[settings.name](_groups(module, settings), settings)
+
+
+def _groups(module: nn.Module, settings: Optimiser) -> list[dict[str, Any]]:
+    """Parameters with their own values, for torch."""
     groups: dict[str, list[nn.Parameter]] = {pattern: [] for pattern in (*settings.groups, "")}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
@@ -67,13 +76,45 @@ def adamw(module: nn.Module, settings: Optimiser) -> torch.optim.AdamW:
         decay = default if own is None or own.weight_decay is None else own.weight_decay
         factor = own.lr_factor if own else 1.0
         options.append({"params": parameters, "weight_decay": decay, "lr_factor": factor})
-    return torch.optim.AdamW(
-        [group for group in options if group["params"]],
-        lr=settings.lr,
-        betas=settings.betas,
-        eps=settings.eps,
-        fused=True,  # one pass over the memory; also on the CPU
-    )
+    return [group for group in options if group["params"]]
+
+
+def _adamw(groups: list[dict[str, Any]], settings: Optimiser) -> torch.optim.Optimizer:
+    # one pass over the memory, also on the CPU; not for shards
+    fused = not any(hasattr(p, "full_tensor") for group in groups for p in group["params"])
+    return torch.optim.AdamW(groups, settings.lr, settings.betas, settings.eps, fused=fused)
+
+
+def _adafactor(groups: list[dict[str, Any]], settings: Optimiser) -> torch.optim.Optimizer:
+    return torch.optim.Adafactor(groups, settings.lr)  # it has no betas; its eps mean other things
+
+
+def _adamw8bit(groups: list[dict[str, Any]], settings: Optimiser) -> torch.optim.Optimizer:
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError:
+        raise TrainError(
+            "optimiser adamw8bit needs bitsandbytes: install the extra 'lean', or use adafactor"
+        ) from None
+    made: torch.optim.Optimizer = AdamW8bit(groups, settings.lr, settings.betas, settings.eps)
+    return made
+
+
+OPTIMISERS = {"adamw": _adamw, "adafactor": _adafactor, "adamw8bit": _adamw8bit}
+
+
+def state_bytes(name: str, shape: torch.Size) -> int:
+    """What an optimiser remembers of a weight of this shape.
+
+    >>> [state_bytes(name, torch.Size([64, 32])) for name in ("adamw", "adafactor", "adamw8bit")]
+    [16384, 384, 16384]
+    """
+    count = shape.numel()
+    if name == "adafactor":  # a row and a column in place of a matrix
+        return 4 * (count // shape[-1] + count // shape[-2]) if len(shape) > 1 else 4 * count
+    if name == "adamw8bit" and count >= SMALLEST_IN_8_BITS:
+        return 2 * count + 2 * 4 * -(-count // 256)  # and a scale for every 256 of each
+    return 8 * count
 
 
 def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:

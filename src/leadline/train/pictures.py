@@ -106,6 +106,8 @@ def sheet(samples: Sequence[Sample], outputs: Mapping[str, Tensor], kind: Kind, 
 
 def target(sample: Sample, kind: Kind) -> Array:
     """The picture of what a prediction of this kind should look like; grey where the sample does not say."""
+    if kind == Kind.picture:
+        return sample.rgb
     values = sample.normals if kind == Kind.normals else sample.depth_m
     if values is None:
         return np.full(sample.rgb.shape, 128, np.uint8)

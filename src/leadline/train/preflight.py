@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from leadline.data import scan
+from leadline.data.augment import Options
 from leadline.data.mix import Stages, fetch
-from leadline.data.sample import Array, Sample
+from leadline.data.sample import Sample
 from leadline.errors import DataError, TrainError
+from leadline.networks import latent
 from leadline.recipe import Recipe
+from leadline.train import geometry, sharding
 
-PLAUSIBLE_M = (0.02, 500.0)  # median depth of a picture; millimetres read as metres give thousands
+LOOKED_AT = 8  # samples of each data set
+
+
+def multiple(method: nn.Module) -> int:
+    """What the sides of pictures must be multiples of in training, where nothing is padded."""
+    rule: Any = method.size_rule
+    autoencoder = getattr(method, "autoencoder", None)
+    return math.lcm(rule.multiple, latent.factor(autoencoder) if autoencoder is not None else 1)
 
 
 def check_sizes(recipe: Recipe, multiple: int) -> None:
@@ -30,14 +43,53 @@ def check_sizes(recipe: Recipe, multiple: int) -> None:
             )
 
 
-def check_data(batches: Stages) -> list[Sample]:
-    """The first batch, after one sample of every data set was looked at closely. DataError names the
-    sample.
+def check_latents(recipe: Recipe, method: nn.Module) -> None:
+    """Whether pictures' latents can be kept: TrainError without an autoencoder that stays as it is, DataError
+    if augmentation gives a picture other colours or another crop each time.
+    """
+    autoencoder = getattr(method, "autoencoder", None)
+    if autoencoder is None or any(p.requires_grad for p in autoencoder.parameters()):
+        raise TrainError("latents: this model has no frozen autoencoder: leave them out")
+    plain = Options(flip=0).model_dump()
+    for stage in recipe.plan:
+        for name, entry in recipe.data.items():
+            chosen = (stage.augment or entry.augment or recipe.augment).model_dump()
+            changed = [key for key, value in chosen.items() if key != "flip" and value != plain[key]]
+            if changed:
+                raise DataError(
+                    f"latents: augment.{changed[0]} makes a new picture of each one of {name} every time, so "
+                    "that none would be met again: leave it out (flip may stay), or leave latents out"
+                )
+
+
+def check_sets(batches: Stages, strict: bool = True) -> list[str]:
+    """Look closely at a few samples of every data set. DataError names the sample whose values cannot be
+    right. What only looks wrong (leadline.train.geometry) is a DataError too, or if not strict, a line each.
     """
     mix, _ = batches.find(0)
+    doubts = []
     for source in mix.sources:
-        check_sample(fetch(source.data, 0, source.sizes[0] if source.sizes else None), source.name)
+        size = source.sizes[0] if source.sizes else None
+        numbers = np.linspace(0, len(source.data) - 1, min(LOOKED_AT, len(source.data))).astype(int)
+        samples = [fetch(source.data, int(number), size) for number in numbers]
+        known = [sample for sample in samples if sample.valid.any()]
+        for sample in known or samples[:1]:
+            check_sample(sample, source.name)
+        doubts += [f"data set {source.name}: {doubt}" for doubt in geometry.doubts(known)]
+    if doubts and strict:
+        raise DataError(f"{doubts[0]}; if they are right as they are, go on with preflight=warn")
+    return doubts
+
+
+def check_data(batches: Stages, multiple: int = 1) -> list[Sample]:
+    """The first batch. DataError if its size does not suit the network, or if nothing can be learnt of it."""
     samples = batches[0]
+    height, width = samples[0].size
+    if height % multiple or width % multiple:
+        raise DataError(
+            f"sample {samples[0].name} has {width}x{height} pixels, this network needs multiples of "
+            f"{multiple}: give its data set `sizes`"
+        )
     if not any(sample.valid.any() for sample in samples):
         names = ", ".join(sample.name for sample in samples[:3])
         raise DataError(
@@ -47,43 +99,26 @@ def check_data(batches: Stages) -> list[Sample]:
 
 
 def check_sample(sample: Sample, source: str) -> None:
-    """Values that a correct reader never gives: wrong units, an empty mask, normals that are no unit
-    vectors.
+    """DataError for values that a correct reader never gives: wrong units, an empty mask, normals that are no
+    unit vectors.
     """
-    where = f"data set {source}, sample {sample.name}"
-    if not sample.valid.any():
-        raise DataError(f"{where}: no pixel is valid: is the depth's unit or mask right?")
-    if sample.depth_m is not None:
-        _check_depth(sample.depth_m[sample.valid], where)
-    if sample.normals is not None:
-        length = np.linalg.norm(sample.normals[sample.valid], axis=-1)
-        if not ((np.abs(length - 1) < 0.02) | (length == 0)).all():
-            found = f"{length.min():.3f} to {length.max():.3f}"
-            raise DataError(
-                f"{where}: normals have lengths {found}, wanted 1, or 0 where there is none (sky)"
-            )
-
-
-def _check_depth(depth: Array, where: str) -> None:
-    if not (depth > 0).all():  # false for nan too
-        raise DataError(f"{where}: valid depths must be above 0 (inf: sky): correct `valid`")
-    solid = depth[np.isfinite(depth)]
-    median, (low, high) = float(np.median(solid)) if solid.size else PLAUSIBLE_M[1], PLAUSIBLE_M
-    if not low <= median <= high:
-        raise DataError(
-            f"{where}: median depth is {median:.4g} m, wanted {low} to {high:.0f}: "
-            "are these millimetres or centimetres?"
-        )
+    for fault in scan.faults(sample):
+        raise DataError(f"data set {source}, sample {sample.name}: {fault}")
 
 
 def check_gradient(module: nn.Module) -> list[str]:
-    """After one backward pass: TrainError if no trainable weight has a gradient; lines about parts without
-    one.
+    """After one backward pass: TrainError if a part of the network has trainable weights and none of them has
+    a gradient; lines about weights without one.
     """
     trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    reached = [n for n, p in trainable.items() if p.grad is not None and bool(torch.any(p.grad != 0))]
+    reached = {
+        n for n, p in trainable.items() if p.grad is not None and bool(torch.any(sharding.whole(p.grad) != 0))
+    }
     if not reached:
         raise TrainError("no trainable weight receives a gradient: is a part detached or everything frozen?")
+    for part in sorted({name.partition(".")[0] for name in trainable}):
+        if not any(name.partition(".")[0] == part for name in reached):
+            raise TrainError(f"no gradient reaches {part}: is what follows it detached, or under no_grad?")
     unused = [name for name, p in trainable.items() if p.grad is None]
     return [f"{len(unused)} trainable weights are not used by the loss, first {unused[0]}"] if unused else []
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from leadline import cards
 from leadline import recipe as recipes
+from leadline.cards.readme import readme
 from leadline.errors import TrainError
 from leadline.recipe import Recipe
-from leadline.train import build, checkpoint
+from leadline.save import write_bytes
+from leadline.train import build, checkpoint, teach
 
 
 def export(
@@ -29,7 +32,11 @@ def export(
 
 def save(method: Any, folder: Path, recipe: Recipe, step: int, name: str, *, fp16: bool = False) -> Path:
     """The method as it is, with its card completed: name, data and length of the training."""
-    data = ", ".join(entry.set or key for key, entry in recipe.data.items())
+    taught = recipe.self_training
+    data = ", ".join(
+        entry.set or key for key, entry in recipe.data.items() if key != teach.ENTRY or not taught
+    )
+    data += f", photographs labelled by {taught.teacher}" if taught else ""
     before = f"{method.card.training_data}; then " if recipe.start else ""
     method.card = method.card.model_copy(
         update={
@@ -39,6 +46,8 @@ def save(method: Any, folder: Path, recipe: Recipe, step: int, name: str, *, fp1
         }
     )
     method.save(folder, fp16=fp16)
+    if (folder / "card.yaml").exists():  # methods of tests have none
+        write_bytes(folder / "README.md", readme(cards.read(folder / "card.yaml")).encode())
     return folder
 
 

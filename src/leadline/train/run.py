@@ -14,22 +14,18 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Self
 
 from leadline.errors import TrainError
 from leadline.save import atomic
-
-PACKAGES = ("leadline", "torch", "numpy", "diffusers", "accelerate", "transformers", "safetensors", "pillow")
 
 
 class Log:
@@ -74,25 +70,6 @@ def write(path: Path, text: str) -> None:
     """Replace a text file as a whole."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def environment() -> dict[str, Any]:
-    """What this run stands on: versions, machine, command."""
-    versions: dict[str, str | None] = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    return {
-        "versions": versions,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "processor": platform.machine(),
-        "cores": os.cpu_count(),
-        "command": sys.argv,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
 
 
 @contextmanager

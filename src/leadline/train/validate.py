@@ -30,11 +30,20 @@ def measure(
         with randomness.seeded(*key):
             total = method.loss(batch, randomness.generator(*key)).total
             generators = [randomness.generator(*key, picture) for picture in range(len(batch))]
-            outputs = method(batch.rgb, generators=generators)
+            outputs = seen(method, batch, generators)
         values.setdefault("loss", []).extend([float(total)] * len(batch))
         for name, each in accuracy(next(iter(outputs.values())), batch, method.kind).items():
             values.setdefault(name, []).extend(each.tolist())
     return {name: torch.tensor(each, dtype=torch.float64).nanmean().item() for name, each in values.items()}
+
+
+def seen(method: Any, batch: Batch, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
+    """What a method says of a batch: of its pictures, or what its own `trial` of the batch gives."""
+    if hasattr(method, "trial"):
+        outputs: dict[str, Tensor] = method.trial(batch, generators)
+        return outputs
+    said: dict[str, Tensor] = method(batch.rgb, generators=generators)
+    return said
 
 
 def accuracy(pred: Tensor, batch: Batch, kind: Kind) -> dict[str, Tensor]:

@@ -1,0 +1,168 @@
+"""Shards of pseudo-labels, as `leadline label` writes them, as training data.
+
+A folder holds `labels.json` (what made them), and tar files with a record each. Shards that are not finished
+yet are passed over, so that training may begin while labelling goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from leadline import colour, image
+from leadline.camera import Camera
+from leadline.data import decode
+from leadline.data.sample import Array, Sample
+from leadline.data.store import Store
+from leadline.errors import DataError
+from leadline.prediction import Kind
+from leadline.save import counts
+
+
+class Row(NamedTuple):
+    """Where a sample lies."""
+
+    file: str
+    key: str
+    name: str
+    endings: tuple[str, ...]
+
+
+class LabelShards:
+    """Photographs with the labels that other models have given them.
+
+    Depth is the sample's `pseudo`, and `depth_m` beside it where it is in metres; classes and caption are
+    there if they were made. min_confidence: depth is valid where its confidence is so high (shards without
+    any: everywhere); min_certainty: classes are -1, to be ignored, where theirs is lower. fields: which of
+    depth, classes and caption to read. empty: a folder without samples is no error.
+
+    Raises DataError for a folder that holds no finished shard.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        min_confidence: float = 0.9,
+        min_certainty: float = 0.0,
+        fields: tuple[str, ...] | list[str] = ("depth", "classes", "caption"),
+        empty: bool = False,
+    ) -> None:
+        self.folder, self.fields = Path(path), frozenset(fields)
+        self.min_confidence, self.min_certainty = min_confidence, min_certainty
+        if unknown := self.fields - {"depth", "classes", "caption"}:
+            raise DataError(
+                f"label shards have no {', '.join(sorted(unknown))}: depth, classes, caption they have"
+            )
+        if not (0 <= min_confidence <= 1 and 0 <= min_certainty <= 1):
+            raise DataError(
+                f"min_confidence {min_confidence}, min_certainty {min_certainty}: 0 to 1 is needed"
+            )
+        self.made = _read_json(self.folder / "labels.json")
+        self.class_names: list[str] = self.made.get("classes", {}).get("names", [])
+        self.rows = [row for path in sorted(self.folder.glob("shard-*.json")) for row in _rows(path)]
+        if not (self.rows or empty):
+            raise DataError(f"{path} holds no finished shard: run `leadline label` to its end")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        """The sample of a number. DataError names archive and file."""
+        row = self.rows[index]
+        store = _opened(self.folder / row.file)
+        endings = set(row.endings)
+        picture = next(e for e in row.endings if e in ("jpg", "png", "webp"))
+        rgb = store.load(f"{row.key}.{picture}", _picture)
+        words = store.load(f"{row.key}.json", json.loads)
+        valid = np.ones(rgb.shape[:2], bool)
+        sample = Sample(rgb, valid, camera=_camera(words), name=row.name)
+        if "depth" in self.fields and "depth.png" in endings:
+            sample = self._depth(sample, store, row, words["depth"])
+        if "classes" in self.fields and "classes.png" in endings:
+            sample = replace(sample, classes=self._classes(store, row))
+        if "caption" in self.fields and "txt" in endings:
+            sample = replace(sample, caption=store.load(f"{row.key}.txt", bytes.decode))
+        return sample
+
+    def _depth(self, sample: Sample, store: Store, row: Row, words: dict[str, Any]) -> Sample:
+        encoding = counts.Encoding(words["scale"], words["offset"], words["invalid"])
+        counted = store.load(f"{row.key}.depth.png", decode.uint16)
+        values, usable = counts.from_counts(counted, encoding)
+        valid = np.ones(values.shape, bool) if usable is None else usable
+        if "confidence.png" in row.endings:
+            confidence = store.load(f"{row.key}.confidence.png", decode.uint8)
+            valid = valid & (confidence >= round(255 * self.min_confidence))
+        kind = Kind(words["kind"])
+        metres = values if kind is Kind.metric_depth else None
+        return replace(sample, pseudo=values, pseudo_kind=kind, depth_m=metres, valid=valid)
+
+    def _classes(self, store: Store, row: Row) -> Array:
+        numbers: Array = store.load(f"{row.key}.classes.png", _numbers)
+        if not self.min_certainty:
+            return numbers
+        certainty = store.load(f"{row.key}.certainty.png", decode.uint8)
+        return np.where(certainty >= round(255 * self.min_certainty), numbers, -1)
+
+
+def _picture(data: bytes) -> Array:
+    return colour.as_bytes(image.read(data).rgb)
+
+
+def _numbers(data: bytes) -> Array:
+    """Class numbers int64 [H,W], stored in 8 or 16 bits."""
+    try:
+        return decode.uint8(data).astype(np.int64)
+    except DataError:
+        return decode.uint16(data).astype(np.int64)
+
+
+def _rows(path: Path) -> list[Row]:
+    """The samples of a finished shard; none of one that is not whole."""
+    record = _read_json(path)
+    try:
+        whole = (path.parent / record["file"]).stat().st_size == record["bytes"]
+        return [
+            Row(record["file"], sample["key"], sample["name"], tuple(sample["files"]))
+            for sample in record["samples"]
+            if whole
+        ]
+    except FileNotFoundError:
+        return []
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: no record of a shard ({error} is missing): run `leadline label` again"
+        ) from error
+
+
+def _camera(words: dict[str, Any]) -> Camera | None:
+    camera = words.get("camera")
+    return Camera(**camera, width=words["width"], height=words["height"]) if camera else None
+
+
+def _opened(path: Path) -> Store:
+    """The archive; read anew where a shard has been made again."""
+    try:
+        return _store(path, path.stat().st_mtime_ns)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}: run `leadline label` again") from error
+
+
+@lru_cache(maxsize=256)
+def _store(path: Path, mtime_ns: int) -> Store:
+    return Store(path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise DataError(
+            f"{path.parent} has no {path.name}: give a folder that `leadline label` has made"
+        ) from None
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: damaged ({error}): run `leadline label` again") from error

@@ -1,0 +1,31 @@
+"""Photographs of which nothing else is known: for models of pictures, such as autoencoders and priors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from leadline import image
+from leadline.data.sample import Sample
+from leadline.errors import DataError
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+
+
+class Photographs:
+    """All pictures of a folder and its subfolders, in the order of their names; no depth, no normals."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.folder = Path(path)
+        self.files = sorted(p for p in self.folder.rglob("*") if p.suffix.lower() in ENDINGS)
+        if not self.files:
+            raise DataError(f"{path} holds no photographs ({', '.join(ENDINGS)}): choose another folder")
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Sample:
+        rgb = image.read(self.files[index]).rgb
+        name = self.files[index].relative_to(self.folder).as_posix()
+        return Sample(rgb, np.ones(rgb.shape[:2], bool), name=name)

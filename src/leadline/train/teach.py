@@ -1,0 +1,134 @@
+"""Self-training: a teacher's word on photographs becomes a data set of the recipe (E2E-FT Sec. 7).
+
+    labels/teacher.json     who said it, and how sure it had to be
+    labels/pairs.yaml       what its maps are: the folder trains as the set `folder`
+    labels/images/          the photographs
+    labels/pseudo/, normals/, masks/    what it says, and where
+
+A pixel counts where the teacher says nearly the same of the photograph and of its mirror image: what differs
+there it does not know. The pupil sees the photographs through the recipe's augmentation, so that it has to
+find by itself what the teacher saw plainly.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from leadline import align, documents, predict
+from leadline.data.photographs import Photographs
+from leadline.errors import DataError, KindError
+from leadline.predict import Model
+from leadline.prediction import Kind
+from leadline.recipe import DataEntry, Recipe, SelfTraining
+from leadline.save import atomic, containers, inside, write_bytes
+
+ENTRY = "photographs"  # of the mix
+RECORD, MEANING = "teacher.json", "pairs.yaml"
+Array = NDArray[Any]
+
+
+def labelled(settings: SelfTraining) -> bool:
+    """Whether all photographs have been labelled."""
+    return (Path(settings.labels) / MEANING).is_file()
+
+
+def with_labels(recipe: Recipe) -> Recipe:
+    """The recipe with the labels as one more data set; without self-training, the recipe itself."""
+    settings = recipe.self_training
+    if settings is None or ENTRY in recipe.data:
+        return recipe
+    entry = DataEntry(
+        set="folder",
+        options={"path": settings.labels},
+        ratio=settings.ratio,
+        sizes=settings.sizes,
+        augment=settings.augment,
+    )
+    return recipe.model_copy(update={"data": {**recipe.data, ENTRY: entry}})
+
+
+def label(recipe: Recipe, say: Callable[[str], None], model: Model | None = None) -> None:
+    """Ask the teacher about every photograph that has no label yet; go on where an earlier call was stopped.
+
+    model: the teacher, where it is loaded already. DataError: the folder holds the word of another teacher,
+    or there are no photographs. KindError: the teacher says nothing that a training can use.
+    """
+    settings = recipe.self_training
+    if settings is None or labelled(settings):
+        return
+    folder, photographs = Path(settings.labels), Photographs(settings.photographs)
+    teacher = model or predict.load(settings.teacher, device=recipe.device)
+    kind = teacher.method.kind
+    if not kind.is_depth and kind is not Kind.normals:
+        raise KindError(f"teacher {settings.teacher} says {kind}: depth, disparity or normals are needed")
+    _agree(folder, settings)
+    for number in range(len(photographs)):
+        sample = photographs[number]
+        mask = inside(folder, f"masks/{Path(sample.name).stem}.png")
+        if not mask.exists():
+            _write(folder, sample.name, sample.rgb, *opinion(teacher, sample.rgb, settings.agreement), kind)
+        if (number + 1) % 100 == 0:
+            say(f"self-training: {number + 1} of {len(photographs)} photographs are labelled")
+    meaning = {"frame": "opencv"} if kind is Kind.normals else {"pseudo_kind": kind.value}
+    write_bytes(folder / MEANING, documents.to_yaml(meaning).encode())
+
+
+def opinion(teacher: Model, rgb: Array, agreement: float) -> tuple[Array, Array]:
+    """The teacher's map of a picture uint8 [H,W,3], and bool [H,W]: where that of the mirror image agrees.
+
+    Depths and disparities are compared after the best scale and shift, as shares of the range between their
+    2nd and 98th percentiles; normals by their angle, as a share of half a turn.
+    """
+    values = teacher(rgb).values
+    other = teacher(np.ascontiguousarray(rgb[:, ::-1])).values[:, ::-1]
+    if values.ndim == 3:
+        cosine = (values * (other * np.array([-1, 1, 1], np.float32))).sum(axis=-1)
+        return values, np.arccos(np.clip(cosine, -1, 1)) / np.pi < agreement
+    a, b = (torch.from_numpy(np.ascontiguousarray(x))[None, None] for x in (values, other))
+    everywhere = torch.isfinite(a) & torch.isfinite(b)
+    scale, shift = align.fit(b, a, everywhere)
+    low, high = np.quantile(values[np.isfinite(values)], [0.02, 0.98])
+    difference = (scale * b + shift - a).abs()[0, 0].numpy()
+    return values, difference < agreement * max(high - low, 1e-6)
+
+
+def _agree(folder: Path, settings: SelfTraining) -> None:
+    """Write who teaches, or find it unchanged."""
+    wanted = {"teacher": settings.teacher, "agreement": settings.agreement}
+    record = folder / RECORD
+    if record.exists():
+        found = json.loads(record.read_text(encoding="utf-8"))
+        if found != wanted:
+            raise DataError(
+                f"{folder} holds labels by {found}, not {wanted}: choose another folder for labels"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic(record) as temporary:
+        temporary.write_text(json.dumps(wanted), encoding="utf-8")
+
+
+def _write(folder: Path, name: str, rgb: Array, values: Array, sure: Array, kind: Kind) -> None:
+    """Picture and map, and at last the mask: a photograph with a mask is done."""
+    stem = Path(name).stem
+    write_bytes(inside(folder, f"images/{stem}.png"), _png(rgb))
+    if kind is Kind.normals:
+        write_bytes(inside(folder, f"normals/{stem}.npy"), containers.npy_bytes(values.astype(np.float16)))
+    else:
+        stored = containers.npz_bytes({"pseudo": values.astype(np.float32)}, {})
+        write_bytes(inside(folder, f"pseudo/{stem}.npz"), stored)
+    write_bytes(inside(folder, f"masks/{stem}.png"), _png(sure.astype(np.uint8) * 255))
+
+
+def _png(array: Array) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "PNG")
+    return file.getvalue()
