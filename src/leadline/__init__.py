@@ -10,16 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from leadline import align as align
+    from leadline import bench as bench
     from leadline import camera as camera
     from leadline import colour as colour
+    from leadline import evaluate as evaluate
     from leadline import image as image
     from leadline import jobs as jobs
+    from leadline import label as label
     from leadline import metrics as metrics
+    from leadline import protocols as protocols
+    from leadline import report as report
     from leadline import save as save
     from leadline import scenes as scenes
     from leadline.camera import Camera as Camera
     from leadline.errors import LeadlineError as LeadlineError
     from leadline.predict import Model as Model
+    from leadline.predict import external as external
     from leadline.predict import load as load
     from leadline.prediction import Kind as Kind
     from leadline.prediction import Prediction as Prediction
@@ -32,9 +38,24 @@ _MODULE_OF = {
     "LeadlineError": "leadline.errors",
     "Model": "leadline.predict",
     "Prediction": "leadline.prediction",
+    "external": "leadline.predict",
     "load": "leadline.predict",
 }
-_MODULES = ("align", "camera", "colour", "image", "jobs", "metrics", "save", "scenes")
+_MODULES = (
+    "align",
+    "bench",
+    "camera",
+    "colour",
+    "evaluate",
+    "image",
+    "jobs",
+    "label",
+    "metrics",
+    "protocols",
+    "report",
+    "save",
+    "scenes",
+)
 
 __all__ = ["__version__", *_MODULE_OF, *_MODULES]
 

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from leadline import __version__
-from leadline.cli import data, doctor, models, predict, train, ui
+from leadline.cli import bench, convert, data, doctor, eval, label, models, predict, report, train, ui
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,8 +25,13 @@ app = typer.Typer(
 )
 app.command()(predict.predict)
 app.command()(train.train)
+app.command()(label.label)
+app.command("eval")(eval.evaluate)
+app.command()(report.report)
+app.command()(bench.bench)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
+app.command()(convert.convert)
 app.command()(doctor.doctor)
 
 
@@ -51,7 +56,8 @@ def main(words: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else list(words)
     debug = "--debug" in itertools.takewhile(lambda word: word.startswith("-"), words)
     try:
-        code = typer.main.get_command(app).main(words, prog_name="leadline", standalone_mode=False)
+        with ui.notices():
+            code = typer.main.get_command(app).main(words, prog_name="leadline", standalone_mode=False)
         sys.stdout.flush()
         return int(code or 0)
     except BrokenPipeError:  # the reader of our results has left, as `| head` does

@@ -1,22 +1,20 @@
-"""`leadline data`: training data that is made rather than collected."""
+"""`leadline data`: data sets before a training meets them, and data that are made rather than collected."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from leadline.cli import ui
+from leadline.cli import datasets, ui
 from leadline.errors import UsageError
 
-app = typer.Typer(no_args_is_help=True, help="Training data.")
+app = typer.Typer(no_args_is_help=True, help="Data sets: prepare, check, look at, or make them.")
 
 
-@app.callback()
-def group() -> None:
-    """Training data."""  # a group stays one, however few commands it has
+for command in (datasets.prepare, datasets.check, datasets.stats, datasets.show):
+    app.command()(command)
 
 
 @app.command()
@@ -42,7 +40,7 @@ def synth(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> int:
     """Render scenes with exact depth and normals into a folder; run again to go on."""
-    sizes = parse_sizes(size)
+    sizes = datasets.parse_sizes(size)
     from leadline.data.synth import synthesise
     from leadline.scenes import LAYOUTS
 
@@ -68,15 +66,3 @@ def synth(
     else:
         ui.paths([out])
     return 0
-
-
-def parse_sizes(text: str) -> list[tuple[int, int]]:
-    """'192x256,256x192' -> [(192, 256), (256, 192)], height first. Raises UsageError.
-
-    >>> parse_sizes("192x256")
-    [(192, 256)]
-    """
-    found = [re.fullmatch(r"\s*([1-9]\d{0,4})\s*[xX]\s*([1-9]\d{0,4})\s*", part) for part in text.split(",")]
-    if not all(found):
-        raise UsageError(f"--size is {text!r}: height x width is needed, such as 192x256")
-    return [(int(match[1]), int(match[2])) for match in found if match]

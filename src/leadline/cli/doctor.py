@@ -31,6 +31,8 @@ EXTRAS = {  # module -> what it is for, and the extra that brings it
     "pillow_heif": "reads HEIC photographs: pip install 'leadline[heif]'",
     "OpenEXR": "writes EXR files: pip install 'leadline[exr]'",
     "matplotlib": "draws training curves: pip install 'leadline[plots]'",
+    "scipy": "aligns ensembles as released programs do: pip install 'leadline[compat]'",
+    "h5py": "reads data sets kept in HDF5: pip install 'leadline[datasets]'",
 }
 FEW_STEPS = 4  # at so many steps or fewer, the spacing of timesteps decides everything
 
@@ -69,8 +71,10 @@ def examine(models: list[str] | None) -> Iterator[Check]:
     yield from machine()
     yield from devices()
     from leadline import cards
+    from leadline.prediction import Kind
 
-    names = models or [name for name in cards.names() if cards.is_bundled(name)]
+    predicting = [name for name in cards.names() if cards.get(name).kind is not Kind.picture]
+    names = models or [name for name in predicting if cards.is_bundled(name)]
     if not names:
         yield Check(
             "models", "problem", "no model is bundled: this installation is incomplete, install it anew"

@@ -1,4 +1,4 @@
-"""`leadline models`: what there is, and what a model's card says."""
+"""`leadline models`: what there is, what a model's card says, and its weights on this machine."""
 
 from __future__ import annotations
 
@@ -41,25 +41,61 @@ def info(
     if json_report:
         ui.report(_facts(card))
         return
-    for key, value in _facts(card).items():
-        if value not in (None, "", {}, []):
-            print(f"{key.replace('_', ' ')}: {_words(value)}")
+    for key, value in _given(_facts(card)).items():
+        print(f"{key.replace('_', ' ')}: {_words(value)}")
+
+
+@app.command()
+def download(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name or hub id, @ and a revision.", show_default=False)
+    ],
+    variant: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of the weights, where it exists: fp16.")
+    ] = None,
+) -> None:
+    """Fetch a model's weights, check them against their hashes, and print their folder.
+
+    What is on this machine already is checked too, and mended. HF_HOME says where, HF_ENDPOINT from whom.
+    """
+    from leadline import cards, hub
+
+    check(name)
+    short = name.partition("@")[0]
+    if known := cards.get(short) if cards.has(short) else cards.ingredient(short):
+        ui.say(f"{known.name}: licence {known.licence}; {known.terms or 'no further terms'}")
+    ui.paths([hub.find(name, download=True, refresh=True, variant=variant)])
 
 
 def card_of(name: str) -> Card:
     """The card of a model by name, hub id or folder. Raises UsageError that names the nearest one."""
-    from leadline import cards
+    from leadline import cards, hub
 
-    folder = Path(name)
-    if (folder / "card.yaml").is_file():
-        return cards.read(folder / "card.yaml")
+    own, short = Path(name) / "card.yaml", name.partition("@")[0]
+    if own.is_file() and name not in cards.names():  # as in finding it, names go first
+        return cards.read(own)
     try:
-        return cards.get(name)
+        return cards.get(short) if cards.has(short) else hub.card_of(name, hub.find(name))
     except WeightsError as error:
-        if folder.is_dir():
-            problem = f"{name} has no card.yaml: a folder that Leadline has saved is needed here"
-            raise UsageError(problem) from None
         raise UsageError(str(error)) from None
+
+
+def check(name: str, card: str | None = None) -> None:
+    """Raises UsageError if no model can have this name; whether the hub has it, only the hub knows.
+
+    card: what the user says that a folder is, as the name of a model or a YAML file.
+    """
+    from leadline import cards, hub
+
+    try:
+        known = not Path(name).is_dir() and hub.repository(name)
+    except WeightsError as error:
+        raise UsageError(str(error)) from None
+    short = name.partition("@")[0]
+    if card is None and (not known or cards.has(short)) and not cards.ingredient(short):
+        card_of(name)
+    elif card is not None and not Path(card).is_file():
+        card_of(card)
 
 
 def _facts(card: Card) -> dict[str, Any]:
@@ -67,18 +103,24 @@ def _facts(card: Card) -> dict[str, Any]:
 
 
 def _place(card: Card) -> str:
-    from leadline import cards
+    from leadline import cards, hub
 
     if cards.is_bundled(card.name):
         return "bundled"
-    return f"huggingface.co/{card.hub.id}" if card.hub else "own folder"
+    if not card.hub:
+        return "own folder"
+    return "on this machine" if hub.complete(card.hub) else f"huggingface.co/{card.hub.id}"
 
 
 def _size(card: Card) -> str:
     return f"{card.parameters / 1e6:.3g} M" if card.parameters else "unknown"
 
 
+def _given(facts: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in facts.items() if value not in (None, "", {}, [])}
+
+
 def _words(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_words(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {_words(item)}" for key, item in _given(value).items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

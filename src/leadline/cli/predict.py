@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leadline.cli import camera, pipe, ui
-from leadline.cli.models import card_of
+from leadline.cli import align, camera, pipe, ui
+from leadline.cli.models import check
 from leadline.errors import DeviceError, LeadlineError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -33,42 +34,99 @@ class OnError(StrEnum):
     STOP = "stop"
 
 
+def _pixels(word: str) -> int:
+    """A processing resolution; `native` is 0."""
+    if word != "native" and not word.isdecimal():
+        raise UsageError(f"--processing-res is {word!r}: a number of pixels is needed, or native")
+    return 0 if word == "native" else int(word)
+
+
 def predict(
     inputs: Annotated[
         list[str],
-        typer.Argument(
-            metavar="INPUT", help="Files, folders, globs, .txt lists; - is stdin.", show_default=False
-        ),
+        typer.Argument(metavar="INPUT", help="Files, folders, globs, lists; -: stdin.", show_default=False),
     ],
     out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Folder; - is stdout.")] = ".",
-    model: Annotated[str, typer.Option("--model", "-m", metavar="NAME", help="Name or folder.")] = "small",
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="NAME", help="Name or folder. [default: small]")
+    ] = None,
+    task: Annotated[str | None, typer.Option(metavar="NAME", hidden=True)] = None,  # named in the first line
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", "-f", metavar="LIST", help="Such as npy,png16,exr. [default: npy,png,json]"),
+        typer.Option("--format", "-f", metavar="LIST", help="As npy,png16,exr. [default: npy,png,json]"),
     ] = None,
     processing_res: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Pixels to work at, 0: all. [default: the model's]")
+        int | None,
+        typer.Option(metavar="N|native", parser=_pixels, help="Size to work at. [default: model's]"),
+    ] = None,
+    tile: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="What is larger, in tiles of N pixels.")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of each picture's noise.")] = 0,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of denoising. [default: model's]")
+    ] = None,
+    ensemble_size: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Merged into one. [default: model's]"),
+    ] = None,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Also how far an ensemble disagrees: npz, exr.")
+    ] = False,
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", metavar="LIST", help="More of the model: segmentation, filtered."),
+    ] = None,
+    segmentation: Annotated[bool, typer.Option("--segmentation", hidden=True)] = False,
+    captions: Annotated[
+        str | None, typer.Option(metavar="WHAT", help="JSON file, captioner's name, auto (BLIP-2).")
+    ] = None,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda:0, mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(metavar="NAME", help="auto, float32, float16, bfloat16.")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(metavar="NAME", help="auto (float32), float16, bfloat16.", show_default=False)
+    ] = "auto",
+    plain: Annotated[bool, typer.Option("--plain", help="No fast forms of networks: slower.")] = False,
+    offload: Annotated[
+        bool, typer.Option("--offload", help="Networks wait off the GPU, for memory.")
+    ] = False,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile for each size: minutes, then faster.")
+    ] = False,
+    vae: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Light autoencoder, lossy: tiny, or folder.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Pictures at a time.")] = 1,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Enter subfolders.")] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite/--skip-existing", help="Do again what is done.")
+        bool, typer.Option("--overwrite/--skip-existing", help="Redo what is done.")
     ] = False,
+    engine: Annotated[str, typer.Option(metavar="NAME", help="plain, or ray.")] = "plain",
+    workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of ray. [default: GPUs]")] = None,
     on_error: Annotated[OnError, typer.Option(metavar="WORD", help="continue, or stop.")] = OnError.CONTINUE,
     max_pixels: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Refuse larger. [default: 178956970]")
     ] = None,
-    layout: Annotated[str, typer.Option(metavar="NAME", help="File names: leadline, marigold.")] = "leadline",
+    layout: Annotated[str, typer.Option(metavar="NAME", help="leadline, or marigold.")] = "leadline",
     cmap: Annotated[
         str | None, typer.Option(metavar="NAME", help="Colours of pictures. [default: spectral]")
     ] = None,
     compat: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Arithmetic of another program: e2e-ft.")
+        str | None,
+        typer.Option(metavar="NAME", help="Arithmetic of a program: docs/predict.md."),
     ] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch missing weights.")] = False,
+    card: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What a folder without card.yaml is.")
+    ] = None,
+    align_to: Annotated[
+        str | None, typer.Option("--align", metavar="WHAT", help="CSV, depth map, folder, model:NAME.")
+    ] = None,
+    align_method: Annotated[
+        str | None, typer.Option(metavar="NAME", help="As ransac. [default: least_squares]")
+    ] = None,
+    align_scale: Annotated[
+        float | None, typer.Option(metavar="M", help="Metres of one count of a 16-bit PNG.")
+    ] = None,
     fov: Annotated[float | None, typer.Option(metavar="DEG", help="Horizontal field of view.")] = None,
     focal_px: Annotated[float | None, typer.Option(metavar="F", help="Focal length in pixels.")] = None,
     focal_mm: Annotated[float | None, typer.Option(metavar="F", help="Focal length in mm, and")] = None,
@@ -77,7 +135,7 @@ def predict(
     json_report: Annotated[bool, typer.Option("--json", help="Print a JSON report.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
 ) -> int:
-    """Depth or normals of photographs. What is done already is skipped."""
+    """Depth of photographs, or --task metric or normals. What is done is skipped."""
     from leadline import image, save
 
     if not out:
@@ -88,19 +146,41 @@ def predict(
     piped = pipe.PIPE in inputs or out == pipe.PIPE
     if piped:
         pipe.check(inputs, out, json_report)
-    watched = Watched(_load(model, device, dtype, compat, download), lambda line: ui.say(line, quiet))
+    way: dict[str, Any] = {"fast": not plain, "offload": offload, "compile": compile, "vae": vae}
+    place: dict[str, Any] = {"device": device, "dtype": dtype, "download": download}
+    spread = _spread(engine, workers, piped, align_to)
+    make = partial(_load, _chosen(model, task), compat=compat, card=card, **place, **way)
+    loaded = make(device="cpu") if spread else make()  # there, this process only plans
+    watched = Watched(loaded, lambda line: ui.say(line, quiet))
     limit = max_pixels or image.MAX_PIXELS
+    asked: dict[str, Any] = {"seed": seed, "processing_res": processing_res, "steps": steps}
+    uncertainty = uncertainty or "uncertainty" in (chosen or ())
+    asked |= {"ensemble_size": ensemble_size, "uncertainty": uncertainty, "tile": tile}
+    asked |= {"also": [*_names(also), *["segmentation"] * segmentation]}
+    if captions is not None:
+        from leadline.captions import choose
+
+        watched.check(**asked, captions="")  # before a captioner is loaded
+        asked["captions"] = choose(captions, device=device, download=download)
+    watched.check(**asked)
+    known = align.choose(align_to, align_method, align_scale, lambda name: _load(name, card=None, **place))
     if piped:
-        save.choose(chosen, watched.kind, style)  # a format that cannot hold it: said before the work
+        # a format that cannot hold it: said before the work
+        save.choose(chosen, known.check(watched.kind) if known else watched.kind, style)
         picture = pipe.read(inputs[0], limit, camera_of)
-        (result,) = watched.stream([picture], seed=seed, processing_res=processing_res)
-        if isinstance(result, LeadlineError):
-            raise result
+        result = watched.one(picture, **asked)
+        result = known.align(result, picture) if known else result
         written = pipe.write(result, picture, out, chosen, style, overwrite)
+        ui.say(str(known), quiet or not known)
         ui.paths([] if quiet else written)
         return 0
     from leadline import jobs
 
+    crew = None
+    if spread:
+        from leadline.jobs import on_cluster
+
+        crew = on_cluster.crew(make, workers=workers, device=device)
     names: list[str] = []
     with ui.bar("pictures", quiet) as step:
         summary = jobs.files(
@@ -109,16 +189,18 @@ def predict(
             model=watched,
             formats=chosen,
             style=style,
-            seed=seed,
-            processing_res=processing_res,
+            **asked,
             batch_size=batch_size,
             camera=camera_of,
+            known=known,
             max_pixels=limit,
             recursive=recursive,
             overwrite=overwrite,
             on_error=on_error.value,
             progress=_noting(names, step),
+            crew=crew,
         )
+    ui.say(str(known), quiet or not (known and known.residuals))
     return _report(summary, Path(out), names, json_report, quiet)
 
 
@@ -131,26 +213,44 @@ class Watched:
         self.kind, self.card = model.kind, model.card
         self.method, self.network, self.dtype = model.method, model.network, model.dtype
 
+    def check(self, **options: Any) -> None:
+        """Raises UsageError for options that this model does not have, before the work."""
+        self.model.stream([], **options)
+
     def stream(self, images: Iterable[Picture], **options: Any) -> Iterator[Prediction | LeadlineError]:
         """As `Model.stream`."""
         for result in self.model.stream(images, **options):
             self._note(result)
             yield result
 
+    def one(self, picture: Picture, **options: Any) -> Prediction:
+        """The prediction of one picture; its error is raised."""
+        (result,) = self.stream([picture], **options)
+        if isinstance(result, LeadlineError):
+            raise result
+        return result
+
     def _note(self, result: Prediction | LeadlineError) -> None:
         if self.say is None or isinstance(result, LeadlineError):
             return
         height, width = result.settings["processed_size"]
         sizes = f"{result.width}x{result.height} worked on at {width}x{height}"
+        if tiles := result.settings.get("tiles"):
+            sizes += f" in {tiles['count']} tiles of {tiles['size'][1]}x{tiles['size'][0]}"
         self.say(f"{sizes} by {self.model.describe()}; licence {self.card.licence}")
         self.say = None
+
+
+def _names(words: list[str] | None) -> list[str]:
+    """Of an option that may be repeated, and hold commas."""
+    return [name.strip() for word in words or [] for name in word.split(",") if name.strip()]
 
 
 def _formats(words: list[str] | None, out: str, style: Style) -> list[str] | None:
     """The formats by name; a pipe takes one, by default the picture. Raises UsageError for unknown ones."""
     from leadline import save
 
-    names = [name.strip() for word in words or [] for name in word.split(",") if name.strip()]
+    names = _names(words)
     if words and not names:
         raise UsageError(f"--format is {','.join(words)!r}: choose from {', '.join(save.FORMATS)}")
     if out == pipe.PIPE:
@@ -161,12 +261,34 @@ def _formats(words: list[str] | None, out: str, style: Style) -> list[str] | Non
     return names or None
 
 
-def _load(model: str, device: str, dtype: str, compat: str | None, download: bool) -> Model:
-    card_of(model)  # a wrong name is a mistake in the command
+def _chosen(model: str | None, task: str | None) -> str:
+    """The model's name: as it is given, or the bundled one for a task."""
+    if model is not None and task is not None:
+        raise UsageError("--model and --task are both given: a task chooses the model")
+    from leadline import cards
+
+    return model if model is not None else cards.bundled_for(task or "depth")
+
+
+def _spread(engine: str, workers: int | None, piped: bool, align_to: str | None) -> bool:
+    """Whether the work is spread over a cluster. Raises UsageError for what does not go with that."""
+    if engine not in ("plain", "ray"):
+        raise UsageError(f"--engine is {engine!r}: plain or ray is needed")
+    if engine == "ray" and (piped or align_to):
+        raise UsageError(
+            f"--engine ray takes files, without {'a pipe' if piped else '--align'}: leave it out"
+        )
+    if engine == "plain" and workers is not None:
+        raise UsageError(f"--workers {workers} are of ray: add --engine ray")
+    return engine == "ray"
+
+
+def _load(model: str, *, card: str | None, **options: Any) -> Model:
+    check(model, card)  # a wrong name is a mistake in the command
     from leadline.predict import load
 
     try:
-        return load(model, device=device, dtype=dtype, compat=compat, download=download)
+        return load(model, card=card, **options)
     except DeviceError as error:
         raise UsageError(str(error)) from None
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from leadline.cli import ui
 from leadline.errors import DocumentError, UsageError
+
+if TYPE_CHECKING:
+    from leadline.recipe import Recipe
 
 INTERRUPTED = 130
 
@@ -27,27 +30,55 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Go on from the newest checkpoint in the folder.")
     ] = True,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Data, parameters, memory by card, steps, time; no training."),
+    ] = False,
+    push_to_hub: Annotated[
+        str | None, typer.Option(metavar="ID", help="Upload the finished model, as someone/my-depth.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="A repository made for it is public.")] = False,
     json_report: Annotated[bool, typer.Option("--json", help="Print how it ended as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> int:
-    """Train a model by a recipe. Ctrl-C saves and stops; the same command goes on."""
+    """Train a model by a recipe. Ctrl-C and SIGTERM save and stop; the same command goes on."""
     for word in overrides or []:
         if "=" not in word:
             raise UsageError(f"{word!r} after the recipe: an override 'key.path=value' is wanted there")
     from leadline.recipe import load
-    from leadline.train import train as run_recipe
-    from leadline.train.display import Live, Silent
 
     folder = run or Path("runs") / recipe.stem
     try:
         document = load(recipe, overrides or [])
     except DocumentError as error:  # here the document is the command
         raise UsageError(str(error)) from None
+    if dry_run:
+        return _plan(document, json_report)
+    if push_to_hub:
+        from leadline.hub import upload
+
+        upload.check_id(push_to_hub)
+    from leadline.train import train as run_recipe
+    from leadline.train.display import Live, Silent
+
     outcome = run_recipe(document, folder, resume=resume, display=Silent() if quiet else Live())
     ui.say(outcome.message, quiet)
+    if push_to_hub and outcome.model:
+        ui.say(f"pushed: {upload.push(outcome.model, push_to_hub, private=not public)}")
     model = str(outcome.model) if outcome.model else None
     if json_report:
         ui.report({"run": str(folder), "step": outcome.step, "finished": outcome.finished, "model": model})
     elif model:
         ui.paths([model])
-    return 0 if outcome.finished else INTERRUPTED
+    return 0 if outcome.finished or outcome.signal == "SIGTERM" else INTERRUPTED
+
+
+def _plan(recipe: Recipe, json_report: bool) -> int:
+    from leadline.train import plan
+
+    planned = plan.plan(recipe)
+    if json_report:
+        ui.report(plan.facts(planned))
+    else:
+        print("\n".join(plan.lines(planned)))
+    return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import time
@@ -31,6 +32,29 @@ def say(line: str, quiet: bool = False) -> None:
     """One line for the user, unless quiet."""
     if not quiet:
         print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def notices() -> Iterator[None]:
+    """What the library warns of, a line each; the same line is said once, however many pictures it is of."""
+    logger, handler = logging.getLogger("leadline"), _Once(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Once(logging.Handler):
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = record.getMessage()
+        if line not in self.said:
+            self.said.add(line)
+            say(line)
 
 
 def report(figures: Mapping[str, Any]) -> None:

@@ -64,6 +64,7 @@ def collect(
     *,
     out: Path | None = None,
     written: Container[str] = frozenset(),
+    suffixes: Container[str] = SUFFIXES,
 ) -> list[Job]:
     """Files, folders, globs and text lists -> jobs, in the order given and then by name, each file once.
 
@@ -71,7 +72,7 @@ def collect(
     if `recursive` (linked ones never). A file named by itself is taken whatever its suffix. Text lists (.txt,
     .lst, .list) hold one path per line, relative to the list; `#` begins a comment. Nothing in the folder
     `out` is an input unless `out` itself was named, and never the files `written` there by earlier runs
-    ("a/x_side.png").
+    ("a/x_side.png"). suffixes: of files that folders and globs give.
 
     Names keep the tree below a named folder: `a/x.jpg` is `a/x`. Where two would be equal in any spelling of
     their letters, both keep their suffix (`x.jpg`, `x.png`), then their folder's name, then get a short hash.
@@ -82,7 +83,7 @@ def collect(
     results = None if out is None else os.path.realpath(out)
     real = cache(os.path.realpath)
     found: dict[str, Found] = {}
-    for item in chain.from_iterable(_expand(word, recursive, results) for word in words):
+    for item in chain.from_iterable(_expand(word, recursive, results, suffixes) for word in words):
         folder, name = os.path.split(item.source)
         below = _below(os.path.join(real(folder), name), results)  # a link is where it stands
         if below is None or below not in written:
@@ -94,33 +95,33 @@ def collect(
     return [Job(item.source, name) for item, name in zip(items, _names(items), strict=True)]
 
 
-def _expand(word: str, recursive: bool, results: str | None) -> Iterator[Found]:
+def _expand(word: str, recursive: bool, results: str | None, suffixes: Container[str]) -> Iterator[Found]:
     if not word:  # a shell's unset variable, not the folder where we are
         raise UsageError("an input has no name: is a variable empty? '.' is this folder")
     path = os.path.abspath(word)
     if os.path.isdir(path):
-        yield from _folder(path, recursive, results)
+        yield from _folder(path, recursive, results, suffixes)
     elif os.path.lexists(path):
         yield from (
             _list(path) if _is_list(path) else [Found(path, os.path.dirname(path), os.path.basename(path))]
         )
     elif glob.has_magic(word):
-        yield from _glob(word, results)
+        yield from _glob(word, results, suffixes)
     else:
         raise UsageError(f"{word}: no such file or folder, and not a glob; check the name")
 
 
-def _folder(root: str, recursive: bool, results: str | None) -> Iterator[Found]:
+def _folder(root: str, recursive: bool, results: str | None, suffixes: Container[str]) -> Iterator[Found]:
     for folder, subfolders, files in os.walk(root):
         inside = [name for name in subfolders if not name.startswith(".")] if recursive else []
         subfolders[:] = sorted(n for n in inside if os.path.realpath(os.path.join(folder, n)) != results)
         for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
                 source = os.path.join(folder, name)
                 yield Found(source, root, source[len(root) :].lstrip(os.sep))
 
 
-def _glob(pattern: str, results: str | None) -> Iterator[Found]:
+def _glob(pattern: str, results: str | None, suffixes: Container[str]) -> Iterator[Found]:
     """Matches of a pattern; one that ends in a suffix of its own ("*.dat") brings whatever it matches."""
     suffix = os.path.splitext(pattern)[1]
     any_suffix = bool(suffix) and not glob.has_magic(suffix)
@@ -128,7 +129,7 @@ def _glob(pattern: str, results: str | None) -> Iterator[Found]:
     root = os.path.abspath(os.path.dirname(fixed))
     for match in sorted(glob.glob(pattern, recursive=True)):
         source = os.path.abspath(match)
-        fits = any_suffix or os.path.splitext(source)[1].lower() in SUFFIXES
+        fits = any_suffix or os.path.splitext(source)[1].lower() in suffixes
         if fits and not os.path.isdir(source) and not _written(source, root, results):
             yield Found(source, root, os.path.relpath(source, root))
 

@@ -13,23 +13,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import sys
-import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
-from leadline.errors import SaveError
-from leadline.save.files import refused, remove_leftovers
-
-try:
-    import fcntl
-except ImportError:  # Windows: runs there do not see each other
-    fcntl = None  # type: ignore[assignment]
+from leadline.save.files import remove_leftovers
+from leadline.save.journal import Journal, read
 
 NAME = "manifest.jsonl"
+PART = "manifest.part-"
 
 
 State = Literal["writing", "done", "failed"]
@@ -68,18 +61,28 @@ def load(folder: Path) -> Past:
     Raises SaveError if it is there and cannot be read.
     """
     past = Past({}, {})
-    try:
-        with open(folder / NAME, encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):  # torn, or edited
-                    _take(json.loads(line), past)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise SaveError(
-            f"cannot read {folder / NAME}: {error.strerror}; choose another output folder"
-        ) from error
+    for line in read(folder / NAME):
+        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):  # edited
+            _take(line, past)
+    for path in parts(folder):
+        part = load_part(path)
+        done = {name for name, entry in past.entries.items() if entry.state == "done"}
+        past.entries.update({name: x for name, x in part.items() if x.state == "done" or name not in done})
     return past
+
+
+def parts(folder: Path) -> list[Path]:
+    """The files in which processes that work for one run note what they do: `manifest.part-*.jsonl`."""
+    return sorted(folder.glob(f"{PART}*.jsonl"))
+
+
+def load_part(path: Path) -> dict[str, Entry]:
+    """What one of them says, by name."""
+    past = Past({}, {})
+    for line in read(path):
+        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+            _take(line, past)
+    return past.entries
 
 
 def digest(settings: Mapping[str, Any]) -> str:
@@ -88,80 +91,45 @@ def digest(settings: Mapping[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
-class Manifest:
+class Manifest(Journal):
     """The manifest of a results folder, open for appending. Several runs may have it open at once."""
 
-    def __init__(self, folder: Path, past: Past) -> None:
-        """Make the folder and the file, and clear away what killed runs have left half written.
+    def __init__(self, folder: Path, past: Past, name: str = NAME) -> None:
+        """Make the folder and the file, and clear away what killed runs have left half written. name: of a
+        part, such as `manifest.part-1.jsonl`, in place of the whole.
 
         Raises SaveError if the folder cannot be written.
         """
-        self.path = folder / NAME
-        self._one_at_a_time = threading.Lock()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
-            flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(
-                os, "O_BINARY", 0
-            )  # each known to one system only
-            self._handle = os.open(self.path, flags, 0o666)
-        except OSError as error:
-            raise refused(error, self.path) from error
-        if self._alone():  # else the temporary files may be somebody's at work
+        self.folder = folder
+
+        def clear() -> None:  # only while alone: else the temporary files may be somebody's at work
             dead = (entry for entry in past.entries.values() if entry.state == "writing")
             remove_leftovers({(folder / output).parent for entry in dead for output in entry.outputs})
-        self._share()
-        self._end_torn_line()
 
-    def __enter__(self) -> Manifest:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        os.close(self._handle)
+        super().__init__(folder / name, when_alone=clear if name == NAME else lambda: None)
 
     def begin(self, settings: Mapping[str, Any]) -> None:
         """Note the settings of a run. Raises SaveError."""
-        self._append({"settings": digest(settings), "of": settings})
+        self.append({"settings": digest(settings), "of": settings})
 
     def put(self, name: str, entry: Entry) -> None:
         """Record what happened to a name; it is on disk when this returns. Raises SaveError."""
-        words = {"name": name} | entry._asdict() | entry.stamp._asdict()
-        del words["stamp"]
-        self._append({key: value for key, value in words.items() if value not in ("", ())})
+        self.append(_line(name, entry))
 
-    def _append(self, line: Mapping[str, Any]) -> None:
-        data = json.dumps(line).encode() + b"\n"
-        try:
-            with self._one_at_a_time:
-                while data:  # a full disk takes a part first
-                    data = data[os.write(self._handle, data) :]
-                os.fsync(self._handle)
-        except OSError as error:
-            raise refused(error, self.path) from error
+    def take_parts(self) -> None:
+        """Bring what the parts say into this file, and remove them. Only when nobody writes them any more.
 
-    def _end_torn_line(self) -> None:
-        if os.fstat(self._handle).st_size:
-            os.lseek(self._handle, -1, os.SEEK_END)
-            if os.read(self._handle, 1) != b"\n":
-                os.write(self._handle, b"\n")
+        Raises SaveError.
+        """
+        for path in parts(self.folder):
+            self.extend(_line(name, entry) for name, entry in load_part(path).items())
+            path.unlink(missing_ok=True)
 
-    def _alone(self) -> bool:
-        """Whether nobody else writes here now. The lock ends with the process, however that ends."""
-        if fcntl is None:
-            return True
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
 
-    def _share(self) -> None:
-        """Be seen by other runs, and let them in."""
-        if fcntl is not None:
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(self._handle, fcntl.LOCK_SH)
+def _line(name: str, entry: Entry) -> dict[str, Any]:
+    words = {"name": name} | entry._asdict() | entry.stamp._asdict()
+    del words["stamp"]
+    return {key: value for key, value in words.items() if value not in ("", ())}
 
 
 def _take(line: dict[str, Any], past: Past) -> None:

@@ -10,7 +10,7 @@ import errno
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -20,18 +20,20 @@ from typing import Any, Literal, NamedTuple
 
 from leadline import image, save
 from leadline.camera import Camera
+from leadline.captions import Captions, by
 from leadline.errors import LeadlineError, SaveError, UsageError, printable
 from leadline.image import Picture
 from leadline.jobs.due import Task, due
 from leadline.jobs.flow import Stop, interruptible, overlapped
 from leadline.jobs.inputs import collect
+from leadline.jobs.known import Known
 from leadline.jobs.manifest import Entry, Manifest, State, digest, load
 from leadline.jobs.settings import CameraOf, Predictor, of_run
 from leadline.prediction import Prediction
 from leadline.save.files import inside, write_bytes
 
 logger = logging.getLogger(__name__)
-Stage = Literal["read", "predict", "write"]
+Stage = Literal["read", "predict", "align", "write"]
 Progress = Callable[[int, int, str], None]
 Stream = Callable[[Iterable[Picture]], Iterator[Prediction | LeadlineError]]
 
@@ -88,6 +90,10 @@ class Order:
     stop_on_error: bool
     camera: Camera | CameraOf | None
     max_pixels: int
+    known: Known | None
+
+
+Crew = Callable[[Order, Sequence[Task], Mapping[str, Any], Summary, Progress | None], None]
 
 
 class Shot(NamedTuple):
@@ -108,16 +114,27 @@ def files(
     seed: int = 0,
     batch_size: int = 1,
     processing_res: int | None = None,
+    steps: int | None = None,
+    ensemble_size: int | None = None,
+    uncertainty: bool = False,
+    tile: int | None = None,
+    also: Sequence[str] = (),
+    captions: Captions | None = None,
     camera: Camera | CameraOf | None = None,
+    known: Known | None = None,
     max_pixels: int = image.MAX_PIXELS,
     recursive: bool = False,
     overwrite: bool = False,
     on_error: Literal["continue", "stop"] = "continue",
     progress: Progress | None = None,
+    crew: Crew | None = None,
 ) -> Summary:
     """Predict every input (see `collect`) and write the results below `out` (see `save.write`).
 
+    `steps`, `ensemble_size`, `uncertainty`, `tile`, `also` and `captions` are those of
+    `leadline.predict.Model.stream`.
     `camera` is of every upright image, or a call (width, height) -> Camera; without one, EXIF is asked.
+    `known` are depths that predictions are aligned to; a picture for which that fails has no result.
     What an earlier run did with the same settings is skipped; an input that was edited since, or whose
     results are gone or lack a format, is done again. Inputs that fail are recorded, with stage and reason,
     and the run goes on, unless `on_error` is "stop"; the next run tries them again. Files that no run wrote
@@ -125,7 +142,8 @@ def files(
 
     Ctrl-C (in the main thread) finishes what is at work and returns; a second one interrupts at once. A
     killed run leaves no half file, and the next one goes on. `progress(finished, total, name)` is called
-    after each input.
+    after each input. crew: who works on the inputs in this process's place (`jobs.on_cluster.crew`); `model`
+    then only says what it is.
 
     Raises UsageError if nothing is found, a format cannot hold the model's kind, or `out` holds results of
     other settings or inputs; SaveError if the disk is full or `out` cannot be written.
@@ -133,33 +151,59 @@ def files(
     if on_error not in ("continue", "stop"):
         raise UsageError(f"on_error is {on_error!r}, 'continue' or 'stop' is needed")
     out, style = Path(out), style or save.Style()
-    chosen = save.choose(formats, model.kind, style)
     past = load(out)
     written = {name for entry in past.entries.values() for name in entry.outputs}
     jobs = collect(inputs, recursive, out=out, written=written)
-    settings = of_run(model, style, seed=seed, processing_res=processing_res, camera=camera)
+    kind = known.check(model.kind, len(jobs)) if known else model.kind
+    chosen = save.choose(formats, kind, style)
+    asked = {"steps": steps, "ensemble_size": ensemble_size, "tile": tile or None}
+    more = {"uncertainty": uncertainty or "uncertainty" in chosen, "also": list(also)}
+    sampling: dict[str, Any] = {k: v for k, v in asked.items() if v is not None}
+    sampling |= {k: v for k, v in more.items() if v}
+    settings = of_run(model, style, sampling, seed=seed, processing_res=processing_res, camera=camera)
+    settings |= {"align": known.settings} if known else {}
+    if captions is not None:
+        settings["captions"] = str(by(captions))
+        sampling["captions"] = captions
     tasks = due(jobs, past, out, settings, chosen, overwrite)
     summary = Summary(len(jobs), skipped=len(jobs) - len(tasks))
     if not tasks:
         return summary
-    order = Order(out, digest(settings), chosen, style, overwrite, on_error == "stop", camera, max_pixels)
-    stream = partial(model.stream, processing_res=processing_res, seed=seed, batch_size=batch_size)
-    with Manifest(out, past) as manifest, interruptible() as stop:
+    order = Order(
+        out, digest(settings), chosen, style, overwrite, on_error == "stop", camera, max_pixels, known
+    )
+    asked_of_stream: dict[str, Any] = {
+        "processing_res": processing_res,
+        "seed": seed,
+        "batch_size": batch_size,
+    }
+    stream = partial(model.stream, **asked_of_stream, **sampling)
+    with Manifest(out, past) as manifest:
         if order.settings not in past.settings:
             manifest.begin(settings)
-        _Run(order, manifest, summary, stop, progress).go(tasks, stream)
-        summary.interrupted = stop.interrupted
+        if crew is not None:
+            crew(order, tasks, {**asked_of_stream, **sampling}, summary, progress)
+            return summary
+        with interruptible() as stop:
+            Run(order, manifest, summary, stop, progress).go(tasks, stream)
+            summary.interrupted = stop.interrupted
     return summary
 
 
-class _Run:
-    """One pass over the tasks."""
+class Run:
+    """One pass over the tasks. fetch: what a task's picture is read from, in place of its file."""
 
     def __init__(
-        self, order: Order, manifest: Manifest, summary: Summary, stop: Stop, progress: Progress | None
+        self,
+        order: Order,
+        manifest: Manifest,
+        summary: Summary,
+        stop: Stop,
+        progress: Progress | None = None,
+        fetch: Callable[[Task], Any] = lambda task: task.job.source,
     ) -> None:
         self.order, self.manifest, self.summary = order, manifest, summary
-        self.stop, self.progress = stop, progress
+        self.stop, self.progress, self.fetch = stop, progress, fetch
         self.broken: SaveError | None = None  # the manifest itself could not be written
 
     def go(self, tasks: Iterable[Task], stream: Stream) -> None:
@@ -173,7 +217,7 @@ class _Run:
             raise self.broken
 
     def _read(self, task: Task) -> Picture:
-        picture = image.read(task.job.source, max_pixels=self.order.max_pixels)
+        picture = image.read(self.fetch(task), max_pixels=self.order.max_pixels)
         camera = self.order.camera
         if camera is not None and not isinstance(camera, Camera):
             camera = camera(picture.width, picture.height)
@@ -217,7 +261,13 @@ class _Run:
         if isinstance(result, LeadlineError):
             self._fail(task, "predict", result)
             return
-        rgb = picture.rgb if "side" in self.order.formats else None
+        if self.order.known:
+            try:
+                result = self.order.known.align(result, picture)
+            except LeadlineError as error:
+                self._fail(task, "align", error)
+                return
+        rgb = None if save.COLOURED.isdisjoint(self.order.formats) else picture.rgb
         before = task.before.outputs if task.before else ()
         try:
             outputs = save.plan(result, task.job.name, self.order.formats, rgb=rgb, style=self.order.style)
@@ -258,6 +308,7 @@ class _Run:
         """Record a failure. Never raises: the model's own loop may be the caller."""
         reason = str(error) if isinstance(error, LeadlineError) else f"{type(error).__name__}: {error}"
         reason = " ".join(reason.split()).removeprefix(f"{printable(task.job.source)}: ")
+        reason = reason.removeprefix("image bytes: ")
         logger.debug("%s: %s", task.job.source, reason, exc_info=error)
         self.summary.failed.append(Failure(task.job.name, stage, reason))
         outputs = outputs or (task.before.outputs if task.before else ())

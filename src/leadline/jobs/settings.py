@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -29,7 +29,13 @@ class Predictor(Protocol):
     dtype: Any
 
     def stream(
-        self, images: Iterable[Picture], *, processing_res: int | None, seed: int, batch_size: int
+        self,
+        images: Iterable[Picture],
+        *,
+        processing_res: int | None,
+        seed: int,
+        batch_size: int,
+        **more: Any,
     ) -> Iterator[Prediction | LeadlineError]:
         """One result per picture, in order."""
 
@@ -37,12 +43,16 @@ class Predictor(Protocol):
 def of_run(
     model: Predictor,
     style: Style,
+    sampling: Mapping[str, Any],
     *,
     seed: int,
     processing_res: int | None,
     camera: Camera | CameraOf | None,
 ) -> dict[str, Any]:
-    """All settings that change what is in the files of a run, as JSON types. Formats only add files."""
+    """All settings that change what is in the files of a run, as JSON types. Formats only add files.
+
+    sampling: steps and the like, as far as they were asked for; the model's own follow from the model.
+    """
     return {
         "model": model.card.name,
         "revision": model.card.hub.revision if model.card.hub else None,
@@ -51,6 +61,7 @@ def of_run(
         "dtype": str(model.dtype).removeprefix("torch."),
         "seed": seed,
         "processing_res": processing_res,
+        **sampling,
         "camera": _words(camera) if camera else None,
         **asdict(style),
     }

@@ -1,0 +1,123 @@
+"""`leadline label`: photographs into shards of pseudo-labels."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from leadline.cli import ui
+from leadline.cli.models import check
+from leadline.errors import DeviceError, UsageError
+
+if TYPE_CHECKING:
+    from leadline.label import Summary
+
+INTERRUPTED = 130
+SHOWN = 20  # photographs without labels that are named
+
+
+def label(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT", help="Files, folders, globs, lists, tars.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of shards.")] = Path(
+        "labels"
+    ),
+    depth: Annotated[
+        str, typer.Option("--depth", "-m", metavar="NAME", help="Model of depth, or none.")
+    ] = "small",
+    classes: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Segmenter: folder, or repository of the hub.")
+    ] = None,
+    captions: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Captioner, as Salesforce/blip2-opt-2.7b.")
+    ] = None,
+    prompt: Annotated[str, typer.Option(metavar="TEXT", help="What captions go on from.")] = "",
+    confidence: Annotated[
+        str, typer.Option(metavar="WORD", help="Of depth: none, mirror, ensemble.")
+    ] = "none",
+    size: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Longer edge of what is stored; 0: as it is.")
+    ] = 1024,
+    per_shard: Annotated[int, typer.Option(metavar="N", min=1, help="Photographs in a shard.")] = 256,
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help="Part I of N. [default: all]")] = None,
+    engine: Annotated[str, typer.Option(metavar="NAME", help="plain, or ray.")] = "plain",
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of Ray. [default: one per GPU]")
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Redo shards with failures.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Enter subfolders.")] = False,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of each picture's noise.")] = 0,
+    processing_res: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Pixels to work at. [default: model's]")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of denoising.")] = None,
+    ensemble_size: Annotated[int | None, typer.Option(metavar="N", min=1, help="Predictions merged.")] = None,
+    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Pictures at a time.")] = 4,
+    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda:0, mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(metavar="NAME", help="auto (float32), float16, bfloat16.")] = "auto",
+    card: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What a folder without card.yaml is.")
+    ] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch missing weights.")] = False,
+    json_report: Annotated[bool, typer.Option("--json", help="Print a JSON report.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
+) -> int:
+    """Depth, classes and captions of photographs, for training; run again to go on."""
+    from leadline.evaluate.shards import parse
+
+    part = parse(shard) if shard else None
+    model = None if depth == "none" else depth
+    if model is not None:
+        check(model, card)
+    from leadline import label as labels
+
+    order = labels.Order(
+        depth=model,
+        classes=classes,
+        captions=captions,
+        prompt=prompt,
+        confidence=confidence,  # type: ignore[arg-type]
+        size=size,
+        seed=seed,
+        processing_res=processing_res,
+        steps=steps,
+        ensemble_size=ensemble_size,
+        card=card,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+        download=download,
+    )
+    asked: dict[str, Any] = {"per_shard": per_shard, "part": part, "engine": engine, "workers": workers}
+    try:
+        with ui.bar("photographs", quiet) as step:
+            summary = labels.label(
+                inputs, out, order, **asked, retry=retry, recursive=recursive, progress=step
+            )
+    except KeyboardInterrupt:
+        ui.say(f"stopped; the shards in {out} are whole, the same command goes on")
+        return INTERRUPTED
+    except DeviceError as error:
+        raise UsageError(str(error)) from None
+    return _report(summary, out, json_report, quiet)
+
+
+def _report(summary: Summary, out: Path, json_report: bool, quiet: bool) -> int:
+    """The shards' folder to stdout, failures and the sum to stderr; the exit code."""
+    for failure in summary.failed[:SHOWN]:
+        ui.say(f"no labels: {failure.source} ({failure.stage}): {failure.reason}")
+    if len(summary.failed) > SHOWN:
+        ui.say(f"and {len(summary.failed) - SHOWN} more, in the records of {out}")
+    rest = "" if summary.whole else "; other parts are not finished yet"
+    ui.say(f"{summary}, in {out}{rest}", quiet)
+    if json_report:
+        failed = [failure._asdict() for failure in summary.failed]
+        ui.report({**asdict(summary), "failed": failed, "out": str(out)})
+    elif not quiet:
+        ui.paths([out])
+    return 1 if summary.failed else 0
