@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from leadline.camera import Camera
 from leadline.data.scenes import Scenes
 from leadline.errors import DataError
 
@@ -60,13 +61,16 @@ SETS = (
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One photograph with its depth: rgb uint8 [H,W,3], depth_m float32 [H,W], valid bool [H,W]."""
+    """One photograph with its depth: rgb uint8 [H,W,3], depth_m float32 [H,W], valid bool [H,W]; and its
+    camera, where that is known.
+    """
 
     name: str
     rgb: np.ndarray
     depth_m: np.ndarray
     valid: np.ndarray
     far_m: float
+    camera: Camera | None = None
 
 
 def real(root: Path, which: FrameSet) -> list[Frame]:
@@ -90,7 +94,22 @@ def _read(root: Path, which: FrameSet, file: Path) -> Frame:
         inside = np.zeros_like(valid)
         inside[EIGEN] = True
         valid &= inside
-    return Frame(f"{which.name}/{file.stem}", rgb, depth, valid, which.far_m)
+    return Frame(f"{which.name}/{file.stem}", rgb, depth, valid, which.far_m, _camera(root, which, file, rgb))
+
+
+def _camera(root: Path, which: FrameSet, file: Path, rgb: np.ndarray) -> Camera | None:
+    """The table beside the set has the intrinsics, of pixels whose centres are integers; 0: not known."""
+    set_, folder = which.depth.split("/")[:2]
+    table = root / set_ / "frames.csv"
+    if not table.is_file():
+        return None
+    with table.open(newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row.get("group", folder) == folder]
+    row = next((row for row in rows if row["frame"] == file.stem), None)
+    if row is None or not float(row["fx"] or 0) or (int(row["height"]), int(row["width"])) != rgb.shape[:2]:
+        return None
+    fx, fy, cx, cy = (float(row[name]) for name in ("fx", "fy", "cx", "cy"))
+    return Camera(fx, fy, cx + 0.5, cy + 0.5, rgb.shape[1], rgb.shape[0])
 
 
 def scenes(count: int) -> Iterator[Frame]:
@@ -98,7 +117,7 @@ def scenes(count: int) -> Iterator[Frame]:
     for sample in Scenes(SCENE_SEED, count, SCENE_SIZE):
         depth = sample.depth_m
         valid = sample.valid & (depth > NEAR_M) & (depth < SCENE_FAR_M)
-        yield Frame(sample.name, sample.rgb, np.where(valid, depth, 0), valid, SCENE_FAR_M)
+        yield Frame(sample.name, sample.rgb, np.where(valid, depth, 0), valid, SCENE_FAR_M, sample.camera)
 
 
 def sources(root: Path, which: FrameSet) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background jo
 os.environ["HF_HUB_OFFLINE"] = (
     "1"  # a test that reaches for the network fails at once, also in child processes
 )
+os.environ["LEADLINE_CACHE"] = tempfile.mkdtemp(prefix="leadline-tests-")  # never the user's own
 torch.set_num_threads(1)  # sums in one order on every machine
 
 

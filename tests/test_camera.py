@@ -1,5 +1,6 @@
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from numpy.testing import assert_allclose
 from PIL import Image, ImageOps
 
 from leadline.camera import (
+    FILM_DIAGONAL_MM,
     NORMAL_FRAMES,
     Camera,
     convert_normals,
@@ -276,3 +278,44 @@ def test_unknown_frames_are_refused():
         convert_normals(np.zeros(3), "opencw", "opengl")
     with pytest.raises(UsageError, match="known are"):
         convert_normals(np.zeros(3), "opengl", "blender")
+
+
+def test_metricgolds_cameras_match_reference(golden):
+    g = golden("metricgold/canonical_camera")
+    fx, fy, cx, cy = g.intrinsics_f64.tolist()
+    camera = Camera(fx, fy, cx, cy, 1242, 375)
+    assert_allclose(camera.fov, (g.hfov_deg_f64.item(), g.vfov_deg_f64.item()), atol=0.2)  # theirs is centred
+    centred = replace(camera, cx=1242 / 2, cy=375 / 2)
+    assert_allclose(centred.fov, (g.hfov_deg_f64.item(), g.vfov_deg_f64.item()), rtol=1e-9)
+    for f35, (w, h), f in zip(g.f35_mm_f64.tolist(), g.f35_wh.tolist(), g.f35_px_f64.tolist(), strict=True):
+        assert math.isclose(f35 * math.hypot(w, h) / FILM_DIAGONAL_MM, f, rel_tol=1e-9)
+    for angle, width, f in zip(g.fov_to_f_deg_f64, g.fov_to_f_width, g.fov_to_f_px_f64, strict=True):
+        made = Camera.from_fov(int(width), 400, horizontal=angle.item())
+        assert math.isclose(made.fx, f.item(), rel_tol=1e-9)
+    # a label scaled by the focal length belongs to the camera of that focal length
+    assert_allclose(g.depth_f64 * g.label_ratio_f64, g.depth_canonical_label_f64, rtol=1e-9)
+    assert_allclose(g.intrinsics_canonical_label_f64, [g.f_canonical_f64.item()] * 2 + [cx, cy], rtol=1e-9)
+
+
+def test_a_resize_scales_the_camera_and_padding_moves_its_centre_as_stored(golden):
+    g = golden("metricgold/canonical_camera")
+    fx, fy, cx, cy = g.intrinsics_f64.tolist()
+    scale = g.resize_scale_f64.item()
+    (h, w), (top, bottom, left, right) = g.resized_hw.tolist(), g.pad_top_bottom_left_right.tolist()
+    resized = Camera(fx * scale, fy * scale, cx * scale, cy * scale, w, h)
+    assert_allclose([resized.fx, resized.fy, resized.cx, resized.cy], g.intrinsics_resized_f64, rtol=1e-9)
+    ours = Camera(fx, fy, cx, cy, 1242, 375).resized(w, h)  # sides are rounded: each has its own factor
+    assert_allclose([ours.fx, ours.cx], g.intrinsics_resized_f64[[0, 2]], rtol=1e-3)
+    padded = resized.padded(left, top, right, bottom)
+    assert_allclose([padded.fx, padded.fy, padded.cx, padded.cy], g.intrinsics_resized_padded_f64, rtol=1e-9)
+    assert (padded.height, padded.width) == tuple(g.net_hw.tolist())
+
+
+def test_points_and_planar_depths_match_reference(golden):
+    g = golden("metricgold/canonical_camera")
+    fx, fy, cx, cy = g.K_small_f64.tolist()
+    camera = Camera(fx, fy, cx + 0.5, cy + 0.5, 20, 12)  # theirs counts pixel centres as integers
+    assert_allclose(camera.unproject(g.depth_f64.numpy()), g.points_f64, rtol=1e-6, atol=1e-6)
+    distance = g.hs_distance_f64.numpy()
+    view = Camera.from_focal_px(g.hs_focal_f64.item(), distance.shape[1], distance.shape[0])
+    assert_allclose(ray_to_z(distance, view), g.hs_depth_f64, rtol=1e-6)

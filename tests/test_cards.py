@@ -6,7 +6,7 @@ import pytest
 
 from leadline import cards
 from leadline.cards import Card
-from leadline.errors import DocumentError, WeightsError
+from leadline.errors import DocumentError, UsageError, WeightsError
 from leadline.methods import METHODS, get
 from leadline.prediction import Kind
 
@@ -37,7 +37,50 @@ def test_published_models_are_found_by_their_hub_id(name):
     card = cards.get(name)
     assert card.hub is not None
     assert cards.get(card.hub.id) == card
-    assert "terms of use" in card.terms  # all of them derive from Stable Diffusion 2
+    assert card.terms
+    assert card.citation
+    assert card.parameters
+    if card.method != "depth-anything":
+        assert "terms of use" in card.terms  # Stable Diffusion 2's, from which they derive
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_cards_say_what_a_published_folder_might_say_wrong(name):
+    """Timestep spacing and sampler, kind, range: never taken from a folder's own class or scheduler."""
+    card = cards.get(name)
+    needed = {
+        "marigold": {"target", "sampler"} | ({"spacing"} if card.config.get("sampler") == "ddim" else set()),
+        "e2e-ft": {"target"},
+        "depth-anything": {"encoder", "version"}
+        | ({"max_depth_m"} if card.kind == "metric_depth" else set()),
+        "primedepth": {"output_sign", "text_layer"},
+    }
+    assert needed[card.method] <= set(card.config)
+    if card.method in ("marigold", "e2e-ft"):
+        assert card.size_rule["processing_res"] == 768
+
+
+def test_earlier_ids_are_known():
+    for id in ("Bingxin/Marigold", "prs-eth/marigold-v1-0"):
+        assert cards.get(id).name == "marigold-depth-v1-0"
+        assert cards.has(id)
+    assert not cards.has("Bingxin/Marigolds")
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "frame"),
+    [
+        ("marigold-depth-v1-0", 10, None),
+        ("marigold-depth-lcm-v1-0", 1, None),
+        ("marigold-depth-v1-1", 4, None),
+        ("marigold-normals-v1-1", 4, "opengl"),
+        ("gonzalomg-marigold-normals", 50, "e2e_ft"),
+        ("depth-anything-v2-metric-outdoor-large", 1, None),
+    ],
+)
+def test_cards_hold_their_makers_choices(name, steps, frame):
+    card = cards.get(name)
+    assert (card.defaults.steps, card.frame) == (steps, frame)
 
 
 def test_the_published_normals_look_left():
@@ -59,6 +102,22 @@ def test_bundled_models_are_listed_first(tmp_path, monkeypatch):
     assert cards.names()[0] == "toy"
     assert cards.is_bundled("toy")
     assert not cards.is_bundled("marigold-e2e-ft-depth")
+
+
+def test_a_task_chooses_the_bundled_model_of_its_kind(tmp_path, monkeypatch):
+    monkeypatch.setattr(cards, "BUNDLED", tmp_path)
+    for name, kind in (
+        ("metres", Kind.metric_depth),
+        ("another", Kind.affine_depth),
+        ("small", Kind.affine_depth),
+    ):
+        (tmp_path / name).mkdir()
+        cards.write(Card(name=name, method="e2e-ft", kind=kind), tmp_path / name / "card.yaml")
+    assert [cards.bundled_for(task) for task in ("depth", "metric")] == ["small", "metres"]
+    with pytest.raises(UsageError, match="no model for normals is part of this installation: name one"):
+        cards.bundled_for("normals")
+    with pytest.raises(UsageError, match="task 'metrics' is unknown: did you mean 'metric'"):
+        cards.bundled_for("metrics")
 
 
 def test_unknown_models_are_an_error_that_names_the_nearest():

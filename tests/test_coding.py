@@ -7,6 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from leadline import coding, presets
+from leadline.coding import Codec
 from leadline.errors import UsageError
 from leadline.prediction import Kind
 
@@ -80,3 +81,54 @@ def test_published_normals_are_unit_after_a_resize():
 def test_unknown_presets_are_named():
     with pytest.raises(UsageError, match="did you mean 'e2e-ft'"):
         presets.get("e2e_ft")
+
+
+# Metres and the codes of them
+
+TAGS = {
+    "dmin0p1_dmax80": (0.1, 80),
+    "dmin0p1_dmax100": (0.1, 100),
+    "dmin0p5_dmax80": (0.5, 80),
+    "dmin0p001_dmax80": (0.001, 80),
+    "dmin0p1_dmax10": (0.1, 10),
+}
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_codes_of_metres_match_reference(tag, golden):
+    g, codec = golden("metricgold/log_codec"), Codec(*TAGS[tag])
+    depth, valid = g.depth_f64, g.valid.bool()
+    y = codec.encode(depth)
+    assert_close(y[valid], g[f"enc_{tag}_f64"][valid], rtol=0, atol=1e-9)
+    assert_close(codec.decode(y)[valid], g[f"roundtrip_{tag}_f64"][valid], rtol=1e-9, atol=0)
+    assert_close(codec.metres(g.y_f64), g[f"dec_unclipped_{tag}_f64"], rtol=1e-9, atol=0)
+    assert_close(codec.decode(g.y_f64), g[f"dec_clipped_{tag}_f64"], rtol=1e-9, atol=0)
+    linear = Codec(*TAGS[tag], law="linear")
+    assert_close(linear.encode(depth)[valid], g[f"linear_enc_{tag}_f64"][valid], rtol=0, atol=1e-9)
+    assert codec.relative_error(0.01) == pytest.approx(g[f"relerr_per_0p01_{tag}_f64"].item(), rel=1e-9)
+    assert_close(codec.encode(depth.float())[valid], g[f"enc_{tag}_f64"][valid].float(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_notebooks_code_is_another(golden):
+    g = golden("metricgold/log_codec")
+    inside = g.valid.bool() & (g.depth_f64 > 0.1) & (g.depth_f64 < 80)
+    u, y = g.notebook_u_dmin0p1_dmax80_f64[inside], Codec().encode(g.depth_f64)[inside]
+    assert_close(2 * u - 1, y, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("law", ["log", "linear"])
+def test_metres_survive_their_code(law):
+    codec, depth = Codec(0.1, 80, law), torch.rand(10_000) * 79.8 + 0.15
+    assert_close(codec.decode(codec.encode(depth.double())), depth.double(), rtol=1e-12, atol=0)
+    if law == "log":  # in single precision too
+        assert_close(codec.decode(codec.encode(depth)), depth, rtol=1e-6, atol=0)
+
+
+def test_depths_beyond_the_range_are_its_ends_and_marked():
+    depth = torch.tensor([0.01, 0.1, 1, 79, 80, 500, torch.inf, torch.nan, 0, -1])
+    codec = Codec()
+    y = codec.encode(depth)
+    assert y.tolist()[:2] == [-1, -1]
+    assert y.tolist()[4:] == [1] * 6
+    assert codec.beyond(depth).tolist() == [True, True, False, False, *[True] * 6]
+    assert codec.decode(torch.tensor([-3.0, 3.0])).tolist() == pytest.approx([0.1, 80])

@@ -15,6 +15,21 @@ def test_spectral_is_the_authors_picture(golden):
     np.testing.assert_array_equal(ours, g.author_u8.numpy())
 
 
+def test_spectral_is_near_diffusers_picture_which_needs_no_table(golden):
+    g = golden("e2e/colormap")
+    ours = colour.picture(g.values.numpy(), "affine_depth", limits=(0, 1)).astype(int)
+    np.testing.assert_array_equal(ours, g.diffusers_matplotlib_u8.numpy())
+    assert np.abs(ours - g.diffusers_custom_u8.numpy()).max() == 3  # straight lines between 11 colours
+
+
+def test_uncertainty_is_marigolds_picture(golden):
+    g = golden("e2e/colormap")
+    np.testing.assert_array_equal(colour.uncertainty(g.uncertainty[0, 0].numpy()), g.uncertainty_u8.numpy())
+    assert colour.uncertainty(np.zeros((2, 3))).max() == 0
+    hidden = colour.uncertainty(np.ones((1, 2)), valid=np.array([[True, False]]))
+    assert hidden.tolist() == [[255, 0]]
+
+
 def test_spectral_table_is_the_authors_table(golden):
     table = (golden("e2e/colormap").spectral_lut256.numpy() * 255).astype(np.uint8)
     np.testing.assert_array_equal(colour.table("spectral"), table)
@@ -118,8 +133,8 @@ def test_controlnet_shows_unknown_as_far():
         colour.controlnet(np.zeros((2, 2, 3)), "normals")
 
 
-def test_classes_follow_the_pascal_palette():
-    rows = {1: (128, 0, 0), 3: (128, 128, 0), 8: (64, 0, 0), 20: (0, 64, 128), 255: (224, 224, 192)}
+def test_classes_have_ade20ks_colours():
+    rows = {0: (120, 120, 120), 2: (6, 230, 230), 20: (0, 102, 200), 149: (92, 0, 255), 150: (128, 128, 128)}
     picture = colour.picture(np.array([list(rows)], np.float32), "segmentation")
     assert [tuple(pixel) for pixel in picture[0].tolist()] == list(rows.values())
 

@@ -577,5 +577,5 @@ def test_few_pictures_are_held_however_many_there_are(tmp_path, monkeypatch):
 
     monkeypatch.setattr(image, "read", counted)
     jobs.files([tmp_path / "in"], tmp_path / "out", model=Fake(), formats=["side"])
+    assert len(most) >= 60
     assert max(most) <= 6  # two read ahead, one being read, one at the model, two on their way to the disk
-    assert max(most[30:]) <= max(most[:30])

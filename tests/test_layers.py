@@ -11,13 +11,14 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "leadline"
 LAYERS = [
-    {"errors", "prediction", "camera", "documents"},
+    {"errors", "prediction", "camera", "documents", "ade20k"},
     {
         "image",
         "pixels",
         "sizes",
         "devices",
         "coding",
+        "crops",
         "align",
         "ensemble",
         "noise",
@@ -27,10 +28,25 @@ LAYERS = [
         "surface",
         "scenes",
     }
-    | {"colour", "save", "presets"},
-    {"networks", "weights", "cards"},
+    | {"colour", "save", "presets", "cache", "layout", "tiles", "machine"},
+    {"networks", "weights", "cards", "hub", "protocols"},
     {"methods", "data"},
-    {"predict", "jobs", "train", "recipe", "evaluate", "label", "report"},
+    {
+        "predict",
+        "light",
+        "captions",
+        "running",
+        "tasks",
+        "large",
+        "jobs",
+        "train",
+        "recipe",
+        "evaluate",
+        "label",
+        "cluster",
+        "report",
+        "bench",
+    },
     {"cli", "__main__"},
 ]
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}

@@ -25,6 +25,26 @@ def test_pyramid_matches_reference(case, golden):
     assert_close(found, expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("case", ["a", "b", "c"])
+def test_marigolds_noise_matches_reference(case, golden):
+    g = golden("e2e/marigold_noise")
+    for key, strength in (
+        (f"mr_original_09_{case}", 0.9),
+        (f"mr_annealed_{case}", 0.9 * g[f"mr_annealed_t_{case}"].view(-1, 1, 1, 1) / 1000),
+    ):
+        found = noise.pyramid(tuple(g[key].shape), *noise.sources(generators(42)[0]), strength)
+        assert_close(found, g[key], rtol=0, atol=1e-6)
+
+
+def test_members_begin_with_the_image_alone_and_never_repeat():
+    assert noise.members(7, 1)[0].initial_seed() == 7
+    seeds = [g.initial_seed() for seed in range(20) for g in noise.members(seed, 20)]
+    assert len({seed % 2**32 for seed in seeds}) == 400
+    assert [g.initial_seed() for g in noise.members(7, 5)] == [g.initial_seed() for g in noise.members(7, 9)][
+        :5
+    ]
+
+
 @pytest.mark.parametrize("kind", ["gaussian", "pyramid"])
 def test_company_and_order_change_nothing(kind):
     z = torch.zeros(3, 4, 6, 9)

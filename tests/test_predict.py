@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from leadline import Prediction, devices, load, presets
+from leadline import Prediction, devices, load, presets, sizes
 from leadline.camera import Camera
 from leadline.cards import Card
 from leadline.errors import DeviceError, ImageError, LeadlineError, UsageError, WeightsError
@@ -37,6 +38,7 @@ class Fake(nn.Module):
         presets.get("leadline"),
     )
     size_rule = SizeRule(32, rounding="nearest", multiple=8, pad="replicate")
+    steps, members = None, None
 
     def __init__(self, *names: str) -> None:
         super().__init__()
@@ -47,6 +49,9 @@ class Fake(nn.Module):
             self.conv.bias.zero_()
         self.seen: list[tuple[int, ...]] = []
         self.cameras: list[Camera | None] = []
+
+    def for_prediction(self, steps=None):
+        return self
 
     def forward(self, rgb, *, generators=None, camera=None, text=None):
         self.seen.append(tuple(rgb.shape))
@@ -168,6 +173,63 @@ def test_batches_hold_one_processed_size_and_no_padding_for_company(model):
     assert sum(shape[0] for shape in model.method.seen) == len(MIXED)
     assert max(shape[0] for shape in model.method.seen) == 3
     assert (3, 3, 24, 32) in model.method.seen
+
+
+# --- ensembles ---
+
+
+class Drawing(Fake):
+    """A method that denoises: its noise falls with the steps."""
+
+    steps, members = 2, 1
+
+    def timesteps(self, steps):
+        if steps > 50:
+            raise UsageError(f"{steps} steps asked for, ask for 1 to 50")
+        return list(range(steps))
+
+    def forward(self, rgb, *, generators, steps, **options):
+        count = len(generators) // len(rgb)
+        x = super().forward(rgb.repeat_interleave(count, 0), generators=generators, **options)
+        return {name: value / steps for name, value in x.items()}
+
+
+def test_the_first_member_is_what_the_image_gives_alone():
+    model = Model(Drawing(), device="cpu")
+    alone = model(MIXED[0], ensemble_size=1, steps=3)
+    np.testing.assert_array_equal(alone.values, Model(Drawing(), device="cpu")(MIXED[0], steps=3).values)
+    assert np.abs(alone.values - model(MIXED[0]).values).max() > 1e-3
+    assert alone.uncertainty is None
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_ensembles_have_uncertainty_at_the_images_size(batch_size):
+    model = Model(Drawing("depth", "normals"), device="cpu")
+    alone = [model(rgb, ensemble_size=4, uncertainty=True, seed=1) for rgb in MIXED[:4]]
+    together = model(MIXED[:4], ensemble_size=4, uncertainty=True, seed=1, batch_size=batch_size)
+    for a, b in zip(alone, together, strict=True):
+        for one, other in ((a, b), (a.also["normals"], b.also["normals"])):
+            assert one.uncertainty.shape == one.values.shape[:2]
+            assert 0 <= one.uncertainty.min() < one.uncertainty.max() <= 1
+            np.testing.assert_allclose(one.values, other.values, atol=1e-4)
+            np.testing.assert_allclose(one.uncertainty, other.uncertainty, atol=1e-4)
+
+
+def test_settings_name_steps_and_members():
+    result = Model(Drawing(), device="cpu")(MIXED[0], ensemble_size=3)
+    assert (result.settings["steps"], result.settings["ensemble_size"]) == (2, 3)
+    assert result.uncertainty is None
+
+
+def test_members_that_overflow_are_done_again_together(caplog):
+    class Weak(Drawing):
+        def forward(self, rgb, **options):
+            outputs = super().forward(rgb, **options)
+            return outputs if rgb.dtype == torch.float32 else {k: x * torch.nan for k, x in outputs.items()}
+
+    result = Model(Weak(), device="cpu", dtype="bfloat16")(MIXED[0], ensemble_size=2, uncertainty=True)
+    assert result.settings["dtype"] == "float32"
+    assert np.isfinite(result.uncertainty).all()
 
 
 # --- streams ---
@@ -292,9 +354,10 @@ def test_batches_that_do_not_fit_are_done_one_by_one(caplog):
     assert [isinstance(result, Prediction) for result in results] == [True, True, False, True]
     assert isinstance(results[2], DeviceError)
     assert str(results[2]) == (
-        "array: not enough memory on cpu for 32x32 pixels: choose a smaller processing resolution"
+        "array: not enough memory on cpu for 32x32 pixels: "
+        "choose a smaller processing resolution or smaller tiles"
     )
-    assert "going on one by one" in caplog.text
+    assert "going on with 1 at a time" in caplog.text
 
 
 def test_a_mistake_in_a_method_is_not_hidden():
@@ -312,11 +375,45 @@ def test_a_mistake_in_a_method_is_not_hidden():
         ({"seed": -1}, "seed is -1, 0 or more"),
         ({"batch_size": 0}, "batch size is 0, 1 or more"),
         ({"processing_res": -8}, "processing resolution is -8"),
+        ({"steps": 4}, "fake works in one step, 4 are asked for"),
+        ({"ensemble_size": 2}, "fake makes no ensembles"),
+        ({"uncertainty": True}, "ensemble size of 2 or more"),
+        ({"ensemble_size": 0}, "ensemble size 0: both must be 1 or more"),
     ],
 )
 def test_impossible_options_are_refused_before_anything_is_read(model, options, words):
     with pytest.raises(UsageError, match=words):
         model.stream(iter(lambda: pytest.fail("read"), None), **options)
+
+
+def test_options_that_the_methods_schedule_or_this_machine_lacks_are_refused_as_early(monkeypatch):
+    model = Model(Drawing(), device="cpu")
+    with pytest.raises(UsageError, match="51 steps asked for"):
+        model.stream(iter(lambda: pytest.fail("read"), None), steps=51)
+    model.method.preset = presets.get("diffusers")
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    model.stream([], ensemble_size=1)
+    with pytest.raises(UsageError, match="'pairs' needs scipy, which is not installed"):
+        model.stream(iter(lambda: pytest.fail("read"), None), ensemble_size=2)
+    model.method.kind = Kind.normals  # which nothing aligns
+    model.stream([], ensemble_size=2)
+
+
+def test_what_does_not_fit_at_the_pictures_own_size_is_its_error_alone(model, monkeypatch):
+    restore = sizes.restore
+
+    def hungry(x, prepared):
+        if (prepared.height, prepared.width) == (60, 40):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return restore(x, prepared)
+
+    monkeypatch.setattr(sizes, "restore", hungry)
+    results = list(model.stream(MIXED, batch_size=4))
+    (failed,) = [i for i, result in enumerate(results) if not isinstance(result, Prediction)]
+    assert MIXED[failed].shape == (60, 40, 3)
+    assert str(results[failed]) == (
+        "array: the result at its own size does not fit into memory: make the picture smaller"
+    )
 
 
 # --- what the result says ---

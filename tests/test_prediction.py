@@ -17,7 +17,8 @@ DEPTHS = [Kind.affine_depth, Kind.affine_disparity, Kind.metric_depth]
 def make(kind, values=None, **more):
     if values is None:
         values = np.linspace(1, 4, 12, dtype=np.float32).reshape(3, 4)
-        values = np.stack([values * 0, values * 0, -values / values], -1) if kind == "normals" else values
+        if Kind(kind) in (Kind.normals, Kind.picture):
+            values = np.stack([values * 0, values * 0, -values / values], -1)
     return Prediction(values, kind, **more)
 
 
@@ -29,6 +30,7 @@ def test_each_kind_says_its_unit_and_its_near_end():
         Kind.metric_depth: ("metre", "small"),
         Kind.normals: ("none", None),
         Kind.segmentation: ("none", None),
+        Kind.picture: ("none", None),
     }
 
 
@@ -54,11 +56,11 @@ def test_depth_is_raw(kind):
 @pytest.mark.parametrize(
     ("kind", "call", "names"),
     [
-        ("affine_depth", Prediction.metres, "align.to"),
+        ("affine_depth", Prediction.metres, "align_to"),
         ("affine_disparity", Prediction.metres, "metric model"),
         ("normals", Prediction.metres, "metric model"),
-        ("affine_depth", Prediction.disparity, "align.to"),
-        ("affine_disparity", Prediction.affine_depth, "align.to"),
+        ("affine_depth", Prediction.disparity, "align_to"),
+        ("affine_disparity", Prediction.affine_depth, "align_to"),
         ("normals", lambda p: p.depth, "normals"),
         ("segmentation", lambda p: p.depth, "segmentation"),
         ("metric_depth", lambda p: p.normals, "normals model"),
@@ -173,3 +175,13 @@ def test_refusals_are_one_line():
     with pytest.raises(LeadlineError) as caught:
         make("affine_depth").metres()
     assert "\n" not in str(caught.value)
+
+
+def test_classes_have_names():
+    values = np.array([[2, 0, 149, 150, -1]], np.float32)
+    valid = np.array([[True, False, True, True, True]])
+    prediction = Prediction(values, Kind.segmentation, valid=valid)
+    assert prediction.classes() == {2: "sky", 149: "flag"}
+    assert prediction.record()["classes"] == {"2": "sky", "149": "flag"}
+    with pytest.raises(KindError, match="holds affine_depth, no classes"):
+        make(Kind.affine_depth).classes()

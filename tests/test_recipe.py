@@ -45,7 +45,7 @@ def test_a_number_is_short_for_a_ratio():
         ({"stages": {"a": {"steps": 1}}}, ["steps or stages"]),
         ({"data": {"scenes": {"sizes": [[8, 8]], "size_weights": [1, 2]}}}, ["2 values for 1 sizes"]),
         ({"schedule": {"decay": "linear"}}, ["schedule.decay", "'exponential'"]),
-        ({"precision": "float16"}, ["precision", "'bfloat16'"]),
+        ({"precision": "float8"}, ["precision", "'bfloat16'"]),
     ],
 )
 def test_mistakes_are_one_line_that_names_the_key(changes, words):

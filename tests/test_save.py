@@ -50,6 +50,11 @@ def made(kind, *, holes=True, **more):
     return Prediction(values, Kind(kind), valid if holes else None, None, camera, "given", **facts | more)
 
 
+def unsure(kind):
+    """The same, of an ensemble whose members are one unit apart everywhere."""
+    return replace(made(kind), uncertainty=np.ones((H, W), np.float32))
+
+
 def only(paths, suffix):
     (path,) = [path for path in paths if path.name.endswith(suffix)]
     return path
@@ -94,13 +99,24 @@ def test_usual_files_and_names(tmp_path, kind):
 
 def test_all_names_of_depth(tmp_path):
     formats = [name for name in save.FORMATS if name != "exr"]
-    paths = save.write(made("metric_depth"), tmp_path, "x", formats, rgb=np.zeros((H, W, 3), np.uint8))
+    paths = save.write(unsure("metric_depth"), tmp_path, "x", formats, rgb=np.zeros((H, W, 3), np.uint8))
     endings = "_depth.npy _depth.npz _depth_16bit.png _depth.pfm _depth.tiff _depth_colored.png"
-    endings += " _depth_controlnet.png _side.png .json"
+    endings += " _depth_controlnet.png _depth_uncertainty.png _side.png _depth.ply .json"
     assert {path.name for path in paths} == {f"x{ending}" for ending in endings.split()}
     assert paths[-1].name == "x.json"  # last: where it stands, the others stand
     with Image.open(tmp_path / "x_side.png") as side:
         assert side.size == (2 * W, H)
+
+
+def test_uncertainty_is_a_picture_of_its_own_and_never_read_for_depth(tmp_path):
+    (path,) = save.write(unsure("normals"), tmp_path, "x", ["uncertainty"])
+    assert path.name == "x_normals_uncertainty.png"
+    with Image.open(path) as image:
+        assert (image.mode, image.size, image.text["shows"]) == ("L", (W, H), "uncertainty")
+    with pytest.raises(SaveError, match="holds colours, not values"):
+        save.read(path)
+    with pytest.raises(UsageError, match="ask for uncertainty with it"):
+        save.write(made("normals"), tmp_path, "y", ["uncertainty"])
 
 
 def test_every_picture_says_what_it_shows(tmp_path):
@@ -191,14 +207,14 @@ def test_a_big_endian_pfm_of_another_program(tmp_path):
 
 
 def test_npz_keys(tmp_path):
-    unsure = replace(made("metric_depth"), uncertainty=np.ones((H, W), np.float32))
-    path = only(save.write(unsure, tmp_path, "x", ["npz"]), ".npz")
+    prediction = unsure("metric_depth")
+    path = only(save.write(prediction, tmp_path, "x", ["npz"]), ".npz")
     with np.load(path, allow_pickle=False) as stored:
         assert set(stored.files) == {"depth", "mask", "intrinsics", "meta", "uncertainty"}
-        np.testing.assert_array_equal(stored["mask"], unsure.valid)
-        np.testing.assert_array_equal(stored["intrinsics"], unsure.camera.K)
+        np.testing.assert_array_equal(stored["mask"], prediction.valid)
+        np.testing.assert_array_equal(stored["intrinsics"], prediction.camera.K)
         assert json.loads(str(stored["meta"]))["kind"] == "metric_depth"
-    np.testing.assert_array_equal(save.read(path).uncertainty, unsure.uncertainty)
+    np.testing.assert_array_equal(save.read(path).uncertainty, prediction.uncertainty)
 
 
 def test_exr_has_the_channels_and_attributes_of_compositors(tmp_path):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leadline import sizes
+from leadline import presets, sizes
 from leadline.errors import ImageError, ShapeError, UsageError
+from leadline.methods import primedepth
 from leadline.sizes import SizeRule, prepare, processed_size, restore, to_tensor, unpad
 
+HERE = Path(__file__).parent
 RULES = [
     SizeRule(),
     SizeRule(24, rounding="nearest"),
@@ -21,6 +26,10 @@ RULES = [
     SizeRule(0, multiple=16, pad="replicate", quantise=True),
     SizeRule(24, rounding="nearest", filter="bicubic", quantise=True, antialias_out=True),
     SizeRule(24, rounding="nearest", filter="area"),
+    SizeRule(
+        28, "short", "cover", 14, filter="bicubic", antialias=False, filter_out="bilinear", corners_out=True
+    ),
+    SizeRule(24, rounding="torchvision", enlarge=False, quantise=True, repeat_edge=True),
 ]
 side = st.integers(1, 257)
 
@@ -88,6 +97,17 @@ def test_output_resize_equals_both_programs(golden, way, size, program, mode):
     torch.testing.assert_close(x[0, 0], wanted, rtol=0, atol=1e-6)
 
 
+def test_the_first_release_resized_with_pillow_and_its_presets_do_as_well(golden):
+    g, first = golden("e2e/resize"), presets.get("marigold-v0").size
+    rule = replace(first, processing_res=24)
+    levels = (prepare(g.img_u8.permute(1, 2, 0).numpy(), rule).tensor[0] + 1) / 2 * 255
+    away = (levels.round() - g.v1_first_release_u8_down24).abs()
+    assert away.max() <= 1  # Pillow rounds to 8 bits between its two passes, and computes in integers
+    back = restore(g.pred[None, None], prepare(noise(37, 53), first))
+    torch.testing.assert_close(back[0, 0], g.v1_first_release_pred_up, rtol=0, atol=1e-5)
+    assert presets.get("marigold-v1").size == replace(first, filter="bilinear")
+
+
 @settings(max_examples=60, deadline=None)
 @given(height=side, width=side, rule=st.sampled_from(RULES))
 def test_every_size_goes_in_and_comes_back(height, width, rule):
@@ -96,7 +116,7 @@ def test_every_size_goes_in_and_comes_back(height, width, rule):
     assert channels == 3
     assert h % rule.multiple == w % rule.multiple == 0
     assert prepared.tensor.dtype == torch.float32
-    assert -1.5 < prepared.tensor.min() <= prepared.tensor.max() < 1.5  # bicubic overshoots
+    assert -2 < prepared.tensor.min() <= prepared.tensor.max() < 2  # bicubic overshoots
     assert restore(unpad(prepared.tensor[:, :1], prepared), prepared).shape == (1, 1, height, width)
 
 
@@ -115,6 +135,48 @@ def test_bands_of_rows_give_the_numbers_of_the_whole(monkeypatch, mode):
     whole = prepare(rgb, rule).tensor
     monkeypatch.setattr(sizes, "BAND", 32)
     assert torch.equal(prepare(rgb, rule).tensor, whole)
+
+
+OTHERS = {  # first column of the table -> rule of other programs than Marigold's
+    2: SizeRule(518, edge="short", rounding="cover", multiple=14),  # Depth Anything
+    4: SizeRule(518, edge="closest", rounding="multiple", multiple=14),  # transformers
+    6: SizeRule(770, edge="short", rounding="cover", multiple=14),
+    10: SizeRule(384, edge="closest", rounding="multiple", multiple=32),  # MiDaS
+}
+
+
+@pytest.mark.parametrize("column", OTHERS)
+def test_integers_equal_the_tables_of_depth_anything_and_midas(golden, column):
+    rule, possible = OTHERS[column], 0
+    for H, W, *rest in golden("geowizard/depth_anything_resize").sizes.tolist():
+        wanted = tuple(rest[column - 2 : column])
+        if 1 <= min(wanted) <= max(wanted) <= 100_000:
+            assert processed_size(H, W, rule) == wanted
+            possible += 1
+        else:
+            with pytest.raises(ImageError, match="or crop it"):
+                processed_size(H, W, rule)
+    assert possible == 29
+
+
+@pytest.mark.parametrize(("name", "size"), [("up", (28, 42)), ("down", (28, 28))])
+def test_bicubic_without_antialiasing_equals_opencv(golden, name, size):
+    g = golden("geowizard/depth_anything_resize")
+    rule = SizeRule(28, edge="short", rounding="cover", multiple=14, filter="bicubic", antialias=False)
+    prepared = prepare(g[f"image_{name}"].numpy(), rule)
+    assert prepared.processed == size
+    levels = (prepared.tensor[0] + 1) / 2
+    torch.testing.assert_close(levels.permute(1, 2, 0), g[f"resized_{name}"], rtol=0, atol=1e-5)
+
+
+def test_output_corners_may_lie_on_the_pictures():
+    x = torch.rand(1, 1, 5, 9)
+    back = restore(
+        x, prepare(noise(37, 53), SizeRule(filter="bicubic", filter_out="bilinear", corners_out=True))
+    )
+    for row, column in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        torch.testing.assert_close(back[0, 0, row, column], x[0, 0, row, column])
+    assert x.min() <= back.min() <= back.max() <= x.max()
 
 
 def test_float_pictures_keep_more_than_8_bits():
@@ -151,3 +213,31 @@ def test_padded_output_of_another_size_is_refused():
     prepared = prepare(noise(20, 30), SizeRule(multiple=8, pad="replicate"))
     with pytest.raises(ShapeError, match="network output"):
         unpad(torch.zeros(1, 1, 12, 16), prepared)
+
+
+def test_integers_equal_primedepths_table():
+    rows = (HERE / "golden" / "primedepth" / "resize_cases.csv").read_text().splitlines()[1:]
+    rule = primedepth.PRESETS["primedepth"].size
+    for row in rows:
+        width, height, w, h, latent_w, latent_h, *_ = map(int, row.split(","))
+        assert processed_size(height, width, rule) == (h, w)
+        assert (h // 8, w // 8) == (latent_h, latent_w)
+
+
+def test_rows_that_an_output_lacks_repeat_the_last_where_the_picture_kept_its_size():
+    rule = SizeRule(64, enlarge=False, rounding="torchvision", repeat_edge=True)
+    kept = prepare(noise(29, 43), rule)
+    assert kept.processed == (29, 43)
+    out = torch.rand(1, 1, 24, 40)
+    made = restore(out, kept)
+    assert torch.equal(made[..., :24, :40], out)
+    assert torch.equal(made[..., 24:, 40:], out[..., -1:, -1:].expand(1, 1, 5, 3))
+    made_smaller = prepare(noise(90, 100), rule)
+    assert made_smaller.processed == (57, 64)
+    assert restore(torch.rand(1, 1, 56, 64), made_smaller).shape == (1, 1, 90, 100)
+
+
+def test_class_numbers_are_never_mixed():
+    out = torch.tensor([[[[1.0, 5.0], [1.0, 9.0]]]])
+    made = restore(out, prepare(noise(9, 14), SizeRule(24)), nearest=True)
+    assert made.unique().tolist() == [1, 5, 9]

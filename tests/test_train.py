@@ -8,6 +8,7 @@ import math
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -345,14 +346,14 @@ def test_the_average_follows_its_formula_and_gives_the_weights_back():
 
 def test_parameter_groups_take_the_first_pattern_that_matches():
     settings = Optimiser(lr=1, groups={"bias": {"weight_decay": 0, "lr_factor": 0.5}})
-    optimiser = optimise.adamw(Straight(), settings)
+    optimiser = optimise.optimiser(Straight(), settings)
     optimise.set_lr(optimiser, 0.2)
     assert [(g["weight_decay"], g["lr"], len(g["params"])) for g in optimiser.param_groups] == [
         (0, 0.1, 2),
         (0.01, 0.2, 2),
     ]
     with pytest.raises(TrainError, match="gamma"):
-        optimise.adamw(Straight(), Optimiser(lr=1, groups={"gamma": {}}))
+        optimise.optimiser(Straight(), Optimiser(lr=1, groups={"gamma": {}}))
 
 
 def test_bfloat16_trains(tmp_path):
@@ -361,16 +362,51 @@ def test_bfloat16_trains(tmp_path):
     assert all(math.isfinite(line["loss"]) for line in lines(tmp_path))
 
 
-@pytest.mark.slow
+PLAIN = ("model={dropout: 0, noise: 0}", "ema.decay=0")  # nothing that each process draws for itself
+
+
+def together(run: Path, *overrides: str) -> None:
+    """A training by two processes on this machine."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    script = [sys.executable, str(Path(__file__).parent / "training.py"), str(run), *overrides]
+    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    ranks = [
+        subprocess.Popen(script, env=os.environ | world | {"RANK": rank, "LOCAL_RANK": rank})
+        for rank in ("0", "1")
+    ]
+    assert [process.wait(240) for process in ranks] == [0, 0]
+
+
 def test_two_processes_train_as_one_with_twice_the_batch(tmp_path):
-    script = str(Path(__file__).parent / "training.py")
-    plain = ["model={dropout: 0, noise: 0}", "ema.decay=0"]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script]
-    subprocess.run([*launch, str(tmp_path / "two"), *plain], check=True)
-    twice = ["stages.first.batch.size=4", "stages.second.batch.size=6"]
-    subprocess.run([sys.executable, script, str(tmp_path / "one"), *plain, *twice], check=True)
-    two, one = final(tmp_path / "two")["weights"], final(tmp_path / "one")["weights"]
-    torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)
+    """Also where one has more valid pixels than the other, or all of them; and they stop as one."""
+    holes = "data.many.options={count: 7, holes: true}"
+    together(tmp_path / "two", *PLAIN, holes)
+    twice = ["stages.first.batch={size: 4, accumulate: 2}", "stages.second.batch.size=6"]
+    one = small_recipe(*PLAIN, holes, *twice)
+    train(one, tmp_path / "one", method=Straight(dropout=0, noise=0))
+    two, one = final(tmp_path / "two"), final(tmp_path / "one")
+    torch.testing.assert_close(two["weights"], one["weights"], rtol=1e-4, atol=1e-5)
+    losses = [[line["loss"] for line in lines(tmp_path / run)] for run in ("two", "one")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_weights_in_shards_train_as_whole_ones(tmp_path, monkeypatch):
+    """As accelerate launch --use_fsdp starts them; stopped and resumed, in shards, is one process's run."""
+    plain = (*PLAIN, "data.many.options={count: 7}", "ema.decay=0.9", "stages.second.steps=4")
+    plain += ("schedule={}", "stages.second.schedule={}")  # the rates do not know of the stop
+    twice = ["stages.first.batch={size: 4, accumulate: 2}", "stages.second.batch.size=6"]
+    train(small_recipe(*plain, *twice), tmp_path / "one", method=Straight(dropout=0, noise=0))
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    together(tmp_path / "two", *plain, "stages.second.steps=2")
+    together(tmp_path / "two", *plain)
+    two, one = final(tmp_path / "two"), final(tmp_path / "one")
+    for key in ("weights", "average"):
+        torch.testing.assert_close(two[key], one[key], rtol=1e-4, atol=1e-5)
+    model = torch.load(tmp_path / "two/model/weights.pt")
+    torch.testing.assert_close(model, torch.load(tmp_path / "one/model/weights.pt"), rtol=1e-4, atol=1e-5)
 
 
 # ---- mistakes --------------------------------------------------------------------------------------------
@@ -384,6 +420,27 @@ def test_a_step_without_a_finite_gradient_is_skipped_and_counted(tmp_path):
     skipped = [line for line in Log(tmp_path / "b" / "log.jsonl").read() if line["event"] == "skipped"]
     assert [line["step"] for line in skipped] == [3]  # call 1 is the check, 2 to 5 are steps 1 and 2
     assert all(w.isfinite().all() for w in final(tmp_path / "b")["weights"].values())
+
+
+def test_a_loss_that_is_not_finite_names_its_samples_and_may_stop(tmp_path):
+    """Those of the batch whose loss it was, not of the whole step; what was trained before is saved."""
+    stopping = small_recipe("non_finite=stop")
+    with pytest.raises(TrainError, match=r"step 3: gradient is not finite with ramp \d, ramp \d: look at"):
+        train(stopping, tmp_path, method=Straight(poison=7))
+    (skipped,) = [line for line in Log(tmp_path / "log.jsonl").read() if line["event"] == "skipped"]
+    assert len(skipped["names"]) == 2  # of the four of the step
+    assert checkpoint.steps(tmp_path / "checkpoints") == [2]
+
+
+def test_a_missing_package_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    with pytest.raises(TrainError, match="adamw8bit needs bitsandbytes: install the extra 'lean'"):
+        train(small_recipe("optimiser.name=adamw8bit"), tmp_path, method=Straight())
+
+
+def test_half_precision_of_gpus_is_refused_on_the_processor(tmp_path):
+    with pytest.raises(DeviceError, match="float16 is trained on a CUDA device: use bfloat16"):
+        train(small_recipe("precision=float16"), tmp_path, method=Straight())
 
 
 def test_a_training_that_stays_broken_ends(tmp_path):
@@ -418,7 +475,7 @@ def test_wrong_data_are_named_before_step_1(tmp_path, options, message):
 @pytest.mark.parametrize(
     ("overrides", "error", "message"),
     [
-        (["data={hypersim: 1}"], DataError, "'hypersim' is unknown here"),
+        (["data={hypersym: 1}"], DataError, "'hypersym' is unknown here"),
         (["data={synth-folder: 1}"], DataError, "synth-folder needs path"),
         (["data={synth-folder: {options: {path: /nowhere}}}"], DataError, "/nowhere"),
         (
@@ -433,6 +490,11 @@ def test_wrong_data_are_named_before_step_1(tmp_path, options, message):
             "size [8, 9]: this network needs multiples of 2: for example [8, 8]",
         ),
         (["validation.held.size=[7, 8]"], DataError, "size [7, 8]"),
+        (
+            ["data={ramps: {options: {size: [7, 8]}}}", "stages={}", "steps=1"],
+            DataError,
+            "8x7 pixels, this network needs multiples of 2: give its data set `sizes`",
+        ),
     ],
 )
 def test_wrong_recipes_end_in_one_line_before_step_1(tmp_path, overrides, error, message):
@@ -444,7 +506,7 @@ def test_wrong_recipes_end_in_one_line_before_step_1(tmp_path, overrides, error,
 
 def test_the_published_recipes_say_which_data_are_missing(tmp_path):
     for name in ("e2e_ft_depth", "e2e_ft_normals"):
-        with pytest.raises(DataError, match="data set 'hypersim' is unknown here: known are scenes"):
+        with pytest.raises(DataError, match="data set hypersim lies nowhere yet: give its folder"):
             train(recipe.load(RECIPES / f"{name}.yaml"), tmp_path)
 
 
@@ -456,10 +518,10 @@ def test_a_network_that_receives_no_gradient_is_noticed(tmp_path):
 
 
 def test_unused_weights_are_mentioned():
-    layers = torch.nn.ModuleDict({"used": torch.nn.Linear(1, 1), "idle": torch.nn.Linear(1, 1)})
-    layers["used"](torch.ones(1, 1)).sum().backward()
-    assert preflight.check_gradient(layers) == [
-        "2 trainable weights are not used by the loss, first idle.weight"
+    method = torch.nn.ModuleDict({"layers": torch.nn.ModuleList([torch.nn.Linear(1, 1) for _ in range(2)])})
+    method["layers"][0](torch.ones(1, 1)).sum().backward()
+    assert preflight.check_gradient(method) == [
+        "2 trainable weights are not used by the loss, first layers.1.weight"
     ]
 
 
@@ -537,3 +599,11 @@ def test_the_tiny_recipe_trains_and_its_model_loads(tmp_path):
     exported = export(tmp_path / "run", tmp_path / "again")
     assert_same(method.load(exported).eval()(x)["disparity"], expected)
     assert method.load(exported).card.training_data == "scenes"
+
+
+@pytest.mark.parametrize("total", [25000, 16000])
+def test_metricgolds_learning_rates_match_reference(total, golden):
+    g = golden("metricgold/lr_schedule")
+    schedule = Schedule(decay="exponential", warmup=100, final=0.01)
+    found = [optimise.lr_factor(i, schedule, total) for i in g.iterations.tolist()]
+    assert found == pytest.approx(g[f"alpha_total{total}_ratio0p01_warm100_f64"].tolist(), abs=1e-12)

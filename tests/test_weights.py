@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import shutil
-from pathlib import Path
 
 import pytest
 import tiny
@@ -13,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
-from leadline import cards, weights
-from leadline.errors import LeadlineError, WeightsError
+from leadline import weights
+from leadline.errors import WeightsError
 
 FILE = "diffusion_pytorch_model.safetensors"
 NETWORKS = {
@@ -93,7 +91,7 @@ def test_building_is_seeded_and_leaves_the_callers_random_state_alone():
 
 
 def test_options_that_do_not_exist_are_refused_in_recipes_and_left_out_of_files(tmp_path):
-    with pytest.raises(WeightsError, match="no option 'layer_per_block': use layers_per_block"):
+    with pytest.raises(WeightsError, match="no option 'layer_per_block': did you mean 'layers_per_block'"):
         weights.build(tiny.PLAIN_UNET | {"layer_per_block": 1})
     weights.save_network(weights.build(tiny.PLAIN_UNET), tmp_path)
     config = weights.read_json(tmp_path / "config.json")
@@ -167,6 +165,49 @@ def test_code_in_a_checkpoint_does_not_run(saved, save):
     assert not Trap.fired
 
 
+@pytest.mark.parametrize("variant", ["", ".fp16", ".non_ema"])
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_every_form_of_weights_is_read(saved, variant, suffix):
+    state = load_file(saved / FILE)
+    (saved / FILE).unlink()
+    file = saved / f"diffusion_pytorch_model{variant}.{suffix}"
+    torch.save(state, file) if suffix == "bin" else save_file(state, file)
+    again = weights.load_network(saved).state_dict()
+    assert all(torch.equal(again[name], x) for name, x in state.items())
+
+
+def test_full_precision_goes_before_variants(saved):
+    state = load_file(saved / FILE)
+    (saved / FILE).unlink()
+    save_file(
+        {name: x.half() for name, x in state.items()}, saved / "diffusion_pytorch_model.fp16.safetensors"
+    )
+    half = weights.load_network(saved).conv_in.weight
+    assert torch.equal(half, state["conv_in.weight"].half().float())
+    torch.save(state, saved / "diffusion_pytorch_model.bin")
+    assert torch.equal(weights.load_network(saved).conv_in.weight, state["conv_in.weight"])
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_shards_are_joined_with_or_without_their_index(saved, index):
+    network = weights.load_network(saved)
+    (saved / FILE).unlink()
+    network.save_pretrained(saved, max_shard_size="100KB")
+    assert len(list(saved.glob("*-of-*.safetensors"))) > 2
+    if not index:
+        (saved / f"{FILE}.index.json").unlink()
+    again = weights.load_network(saved).state_dict()
+    assert all(torch.equal(again[name], x) for name, x in network.state_dict().items())
+
+
+def test_the_old_format_of_torch_is_read(saved):
+    state = load_file(saved / FILE)
+    (saved / FILE).unlink()
+    file = saved / "diffusion_pytorch_model.bin"
+    torch.save(state, file, _use_new_zipfile_serialization=False)
+    assert torch.equal(weights.load_network(saved).conv_in.weight, state["conv_in.weight"])
+
+
 def test_safetensors_go_first(saved):
     before = weights.load_network(saved).state_dict()
     (saved / "diffusion_pytorch_model.bin").write_bytes(b"never looked at")
@@ -181,7 +222,7 @@ def test_safetensors_go_first(saved):
         ("[]", "JSON object"),
         ("{}", "class 'None' is unknown"),
         ('{"_class_name": "os.system"}', "class 'os.system' is unknown"),
-        ('{"_class_name": "UNet2Model"}', "use UNet2DModel"),
+        ('{"_class_name": "UNet2Model"}', "did you mean 'UNet2DModel'"),
         ('{"_class_name": "UNet2DModel", "block_out_channels": [7]}', "cannot be built"),
     ],
 )
@@ -222,56 +263,3 @@ def test_old_names_of_attention_are_understood(tmp_path, flat):
 def test_old_names_elsewhere_are_left_alone():
     state = {"query.weight": torch.zeros(1), "encoder.query.weight": torch.zeros(1)}
     assert list(weights.rename_old_attention(state)) == list(state)
-
-
-def test_find_takes_folders_as_they_are(tmp_path):
-    assert weights.find(tmp_path) == tmp_path
-    assert weights.find(str(tmp_path)) == tmp_path
-
-
-@pytest.mark.parametrize("name", ["marigold-e2e-ft-dept", "no such thing", "/not/a/folder"])
-def test_find_names_the_nearest_model(name):
-    with pytest.raises(WeightsError, match="marigold-e2e-ft-depth"):
-        weights.find(name)
-
-
-def test_find_says_what_to_do_when_weights_are_not_here(tmp_path):
-    with pytest.raises(WeightsError, match="not on this machine: give its folder, or allow the download"):
-        weights.find("marigold-e2e-ft-depth", cache=tmp_path)
-
-
-def test_find_reads_the_hubs_cache_without_a_connection(tmp_path):
-    commit = "0" * 40
-    repository = tmp_path / "models--GonzaloMG--marigold-e2e-ft-depth"
-    snapshot = repository / "snapshots" / commit
-    snapshot.mkdir(parents=True)
-    (snapshot / "model_index.json").write_text("{}")
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(commit)
-    assert weights.find("marigold-e2e-ft-depth", cache=tmp_path) == snapshot
-    assert weights.find("GonzaloMG/marigold-e2e-ft-depth", cache=tmp_path) == snapshot
-
-
-def test_find_knows_bundled_models(tmp_path, monkeypatch):
-    monkeypatch.setattr(cards, "BUNDLED", tmp_path)
-    (tmp_path / "toy").mkdir()
-    cards.write(cards.Card(name="toy", method="e2e-ft", kind="affine_depth"), tmp_path / "toy" / "card.yaml")
-    assert weights.find("toy") == tmp_path / "toy"
-
-
-def test_a_name_goes_before_a_folder_of_that_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(cards, "BUNDLED", tmp_path / "bundled")
-    (tmp_path / "bundled" / "small").mkdir(parents=True)
-    card = cards.Card(name="small", method="e2e-ft", kind="affine_depth")
-    cards.write(card, tmp_path / "bundled" / "small" / "card.yaml")
-    (tmp_path / "small").mkdir()  # somebody's pictures
-    monkeypatch.chdir(tmp_path)
-    assert weights.find("small") == tmp_path / "bundled" / "small"
-    for folder in ("./small", Path("small")):
-        assert weights.find(folder).resolve() == tmp_path / "small"
-
-
-def test_errors_of_weights_are_errors_of_leadline(saved):
-    shutil.rmtree(saved)
-    with pytest.raises(LeadlineError, match="no such folder"):
-        weights.find(saved)

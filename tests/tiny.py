@@ -80,14 +80,19 @@ def small(**options: Any) -> E2EFT:
 def fill(network: nn.Module, prefix: str) -> None:
     """Weights by name: normal numbers seeded by the CRC-32 of the name, scaled by the fan-in."""
     for name, tensor in network.state_dict().items():
-        x = _normal(prefix + name, tuple(tensor.shape))
-        if x.ndim >= 2:
-            x /= np.sqrt(np.prod(x.shape[1:]))
-        else:
-            x = 0.1 * x + (1 if name.endswith("weight") else 0)
-        if prefix + name == "vae.decoder.conv_out.weight":
-            x *= 0.5
-        tensor.copy_(torch.from_numpy(x.astype(np.float32)))
+        tensor.copy_(named(prefix + name, tuple(tensor.shape)))
+
+
+def named(name: str, shape: tuple[int, ...]) -> Tensor:
+    """One weight, by its full name."""
+    x = _normal(name, shape)
+    if x.ndim >= 2:
+        x /= np.sqrt(np.prod(x.shape[1:]))
+    else:
+        x = 0.1 * x + (1 if name.endswith("weight") else 0)
+    if name == "vae.decoder.conv_out.weight":
+        x *= 0.5
+    return torch.from_numpy(x.astype(np.float32))
 
 
 def fixed(name: str, *shape: int) -> Tensor:
@@ -108,6 +113,11 @@ def batch(count: int = 2, height: int = 32, width: int = 48, seed: int = 0) -> B
         cameras=[None] * count,
         names=[str(i) for i in range(count)],
     )
+
+
+def seeded(*seeds: int) -> list[torch.Generator]:
+    """A generator for each seed."""
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 def _normal(name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -59,6 +59,7 @@ class Ramps:
     size: tuple[int, int] = (8, 12)
     unit: float = 1.0
     valid: bool = True
+    holes: bool = False  # the lower part is unknown, of each picture another share; of every fourth, all
 
     def __len__(self) -> int:
         return self.count
@@ -68,12 +69,15 @@ class Ramps:
         height, width = self.size
         red = rng.random((height, width), np.float32)
         rgb = np.stack([red, *rng.random((2, height, width), np.float32)], axis=-1)
+        valid = np.full((height, width), self.valid)
+        if self.holes:
+            valid[height * (3 - index % 4) // 4 :] = False
         normals = np.zeros((height, width, 3), np.float32)
         normals[..., 2] = -1
         return Sample(
             rgb=(rgb * 255).astype(np.uint8),
             depth_m=(1 + red) * np.float32(self.unit),
-            valid=np.full((height, width), self.valid),
+            valid=valid,
             normals=normals,
             camera=Camera.from_fov(width, height, horizontal=60),
             name=f"ramp {index}",
@@ -101,10 +105,12 @@ class Straight(nn.Module):
     def loss(self, batch: Batch, generator: torch.Generator) -> Loss:
         self.calls += self.training
         noise = self.noise * torch.randn(batch.rgb.shape, generator=generator)
-        error = (self(batch.rgb + noise)["depth"] - batch.depth_m).abs().mean()
+        error = (self(batch.rgb + noise)["depth"] - batch.depth_m).abs()
+        count = batch.valid.sum()
+        error = torch.where(batch.valid, error, 0).sum() / count.clamp(min=1)
         if self.training and self.calls == self.poison:
             error = error * torch.nan
-        return Loss(error, {"l1": error.detach()})
+        return Loss(error, {"l1": error.detach()}, count)
 
     def save(self, folder: Path, *, fp16: bool = False) -> None:
         folder.mkdir(exist_ok=True)

@@ -137,6 +137,18 @@ def test_kitti_validation_is_the_last_eight_of_the_jam(bundled, tmp_path):
     assert found[0].valid.tolist() == [[False, True, True, False]]
 
 
+@pytest.mark.parametrize(("fx", "known"), [("50", True), ("0", False), ("", False)])
+def test_a_frame_has_the_camera_of_the_table_and_none_where_that_is_not_known(bundled, tmp_path, fx, known):
+    _write(tmp_path, "rgbd_indoor/marigold_dc_sample", "one", np.full((6, 8), 2.0), 1000)
+    row = f"marigold_dc_sample,one,8,6,{fx},{fx},3.5,2.5"
+    table = "group,frame,width,height,fx,fy,cx,cy\n" + row + "\n"
+    (tmp_path / "rgbd_indoor" / "frames.csv").write_text(table)
+    camera = bundled.frames.real(tmp_path, _set(bundled, "laser"))[0].camera
+    assert (camera is not None) == known
+    if camera is not None:
+        assert (camera.fx, camera.cx, camera.cy) == (50, 4, 3)
+
+
 def test_a_missing_frame_is_an_error(bundled, tmp_path):
     with pytest.raises(DataError, match="0 files match .* 26 wanted"):
         bundled.frames.real(tmp_path, _set(bundled, "livingroom"))

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from leadline import cli
+from leadline.methods import marigold
 from leadline.methods.e2e_ft import E2EFT, Config
 
 UNET = {
@@ -37,6 +38,17 @@ def tiny_model(tmp_path_factory) -> Path:
 def tiny_normals(tmp_path_factory) -> Path:
     """The same for normals."""
     return _save(tmp_path_factory.mktemp("models") / "tiny-normals", target="normals")
+
+
+@pytest.fixture(scope="session")
+def tiny_sampler(tmp_path_factory) -> Path:
+    """The same for a depth model that denoises from noise."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-sampler"
+    sampler = marigold.Config(
+        unet=UNET | {"in_channels": 24}, autoencoder=LATENT, size={"processing_res": 32}
+    )
+    marigold.Marigold.random(sampler).save(folder)
+    return folder
 
 
 def _save(folder: Path, **config: object) -> Path:

@@ -43,6 +43,30 @@ def test_wrong_overrides_are_usage_errors(run, tmp_path, word, expected):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("signal", "code"), [("SIGTERM", 0), ("SIGINT", 130)])
+def test_a_training_that_a_service_stops_is_no_failure(run, tmp_path, monkeypatch, signal, code):
+    import leadline.train
+    from leadline.train.loop import Outcome
+
+    stopped = Outcome(3, False, "stopped", signal=signal)
+    monkeypatch.setattr(leadline.train, "train", lambda *_, **__: stopped)
+    assert run("train", RECIPE, "--run", tmp_path / "run", "-q").code == code
+
+
+def test_a_finished_model_is_pushed_where_it_is_asked(run, tmp_path, monkeypatch):
+    import leadline.train
+    from leadline.hub import upload
+    from leadline.train.loop import Outcome
+
+    pushed = []
+    monkeypatch.setattr(leadline.train, "train", lambda *_, **__: Outcome(3, True, "done", tmp_path))
+    monkeypatch.setattr(upload, "push", lambda folder, id, private: pushed.append((folder, id, private)))
+    words = ("train", RECIPE, "--run", tmp_path / "run", "--push-to-hub")
+    assert run(*words, "someone/my-depth", "-q").code == 0
+    assert pushed == [(tmp_path, "someone/my-depth", True)]
+    assert run(*words, "depth").code == 2
+
+
 # --- data synth ---
 
 

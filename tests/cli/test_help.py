@@ -9,12 +9,17 @@ import pytest
 
 import leadline
 
-COMMANDS = ["predict", "train", "data", "data synth", "models", "models list", "models info", "doctor"]
-SCREEN = 46  # lines of a terminal window of 80 columns on a small laptop
+COMMANDS = [
+    *("predict", "train", "data", "data synth", "models", "models list", "models info", "models download"),
+    *("eval", "report", "bench", "doctor", "label", "data prepare", "data check", "data stats", "data show"),
+]
+SCREEN = 48  # lines of a terminal window of 80 columns on a small laptop
 PREDICT = (
+    "--steps --ensemble-size --uncertainty --tile "
     "--out --model --format --processing-res --seed --device --dtype --batch-size --recursive --overwrite "
-    "--skip-existing --on-error --max-pixels --layout --cmap --compat --download --fov --focal-px --focal-mm "
-    "--sensor-mm --K --json --quiet"
+    "--skip-existing --on-error --max-pixels --layout --cmap --compat --download --card --fov --focal-px "
+    "--focal-mm --sensor-mm --K --json --quiet --plain --offload --compile --align --align-method "
+    "--align-scale --also --captions --engine --workers"
 )
 HEAVY = ("torch", "diffusers", "transformers", "PIL", "pydantic", "rich", "leadline.predict")
 
@@ -89,13 +94,27 @@ def test_without_a_command_the_help_is_shown(run, words):
         ("predict x.jpg --out=", "--out"),
         ("predict x.jpg --model .", "no card.yaml"),
         ("models info marigold", "unknown"),
+        ("predict x.jpg --model . --card marigold-depth-v1", "did you mean 'marigold-depth-v1"),
         ("models lst", "list"),
+        ("models download small-er", "unknown"),
+        ("models download marigold-e2e-ft-depth@../x", "a commit, branch or tag"),
+        ("models download small@v2", "leave out @v2"),
         ("data synth", "OUT"),
         ("data synth x --size 24y32", "24y32"),
         ("data synth x --kind rom", "room"),
         ("data synth x --count 0", "--count"),
         ("train", "RECIPE"),
         ("train no-such.yaml", "no-such.yaml"),
+        ("predict x.jpg --engine spark", "plain or ray"),
+        ("predict x.jpg --workers 2", "--engine ray"),
+        ("predict - --engine ray", "without a pipe"),
+        ("predict x.jpg --engine ray --align points.csv", "without --align"),
+        ("label", "INPUT"),
+        ("label x.jpg --depth smal", "did you mean 'small'"),
+        ("label x.jpg --depth none", "nothing to label with"),
+        ("label x.jpg --shard 3/2", "1 <= i <= n"),
+        ("label x.jpg --prompt a", "name a captioner"),
+        ("label x.jpg --confidence flip", "mirror or ensemble"),
         ("doctor --jsn", "--json"),
     ],
 )

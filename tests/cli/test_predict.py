@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from types import SimpleNamespace
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -110,6 +111,35 @@ def test_processing_size_changes_the_result_and_is_recorded(predict, photo, tmp_
     record = json.loads((tmp_path / "b" / "photo.json").read_text())
     assert record["settings"]["processed_size"] == [30, 40]
     assert not np.array_equal(values(tmp_path / "a"), values(tmp_path / "b"))
+
+
+def test_large_pictures_are_worked_on_in_tiles(predict, tmp_path):
+    big, out = save_photo(tmp_path / "big.png", (140, 100)), tmp_path / "out"
+    save_photo(tmp_path / "little.png")
+    inputs = [big, tmp_path / "little.png"]
+    done = predict(*inputs, "-o", out, "--processing-res", "native", "--tile", 64)
+    assert done.code == 0
+    assert "140x100 worked on at 140x100 in 6 tiles of 64x64 by" in done.err
+    records = [json.loads((out / f"{name}.json").read_text())["settings"] for name in ("big", "little")]
+    assert records[0]["tiles"] == {"size": [64, 64], "overlap": 16, "count": 6, "replaced": ANY}
+    assert "tiles" not in records[1]
+    assert values(out, "big").shape == (100, 140)
+    again = predict(*inputs, "-o", out, "--processing-res", 0, "--tile", 64)
+    assert "2 done before" in again.err  # native is 0
+    assert predict(*inputs, "-o", out, "--processing-res", "native").code == 2  # other settings
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--processing-res", "all"], "--processing-res is 'all': a number of pixels is needed, or native"),
+        (["--processing-res", "-8"], "--processing-res is '-8': a number of pixels is needed, or native"),
+        (["--tile", "20"], "tile is 20 pixels, 64 or more are needed, or 0 for none"),
+    ],
+)
+def test_impossible_sizes_are_usage_errors(predict, photo, words, message):
+    done = predict(photo, *words)
+    assert (done.code, done.err.strip()) == (2, f"error: {message}")
 
 
 def test_batches_agree_with_single_pictures(predict, tmp_path):
@@ -238,6 +268,55 @@ def test_max_pixels(predict, photo, tmp_path):
     done = predict(photo, "-o", tmp_path / "out", "--max-pixels", 100)
     assert done.code == 1
     assert "--max-pixels" in done.err
+
+
+def test_steps_ensembles_and_uncertainty(run, photo, tiny_sampler, tmp_path):
+    words = ("predict", photo, "-m", tiny_sampler, "-f", "npz,json", "--device", "cpu")
+    more = ("--steps", 3, "--ensemble-size", 2, "--uncertainty")
+    assert run(*words, "-o", tmp_path / "a", *more).code == 0
+    settings = json.loads((tmp_path / "a" / "photo.json").read_text())["settings"]
+    assert (settings["steps"], settings["ensemble_size"]) == (3, 2)
+    with np.load(tmp_path / "a" / "photo_depth.npz") as stored:
+        assert stored["uncertainty"].shape == stored["depth"].shape == (30, 40)
+    assert run(*words, "-o", tmp_path / "b").code == 0
+    with np.load(tmp_path / "b" / "photo_depth.npz") as stored:
+        assert "uncertainty" not in stored
+    assert "other settings" in run(*words, "-o", tmp_path / "b", "--steps", 3).err
+
+
+def test_offload_and_plain_change_no_numbers_that_one_sees(run, photo, tiny_sampler, tmp_path):
+    words = ("predict", photo, "-m", tiny_sampler, "-f", "npy", "--device", "cpu")
+    for name, more in (("a", []), ("b", ["--offload"]), ("c", ["--offload", "--plain"])):
+        assert run(*words, "-o", tmp_path / name, *more).code == 0
+        np.testing.assert_allclose(values(tmp_path / name), values(tmp_path / "a"), atol=1e-4)
+
+
+def test_offload_and_compile_exclude_each_other(predict, photo, tmp_path):
+    ran = predict(photo, "-o", tmp_path / "out", "--offload", "--compile")
+    assert ran.code == 2
+    assert "choose offload or compile" in ran.err
+
+
+def test_too_many_steps_are_told_before_anything_is_read(run, photo, tiny_sampler, tmp_path):
+    ran = run("predict", photo, tmp_path, "-m", tiny_sampler, "-o", tmp_path / "out", "--steps", 2000)
+    assert (ran.code, ran.out) == (2, "")
+    assert "ask for 1 to 1000" in ran.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--steps", 4], "works in one step"),
+        (["--ensemble-size", 3], "makes no ensembles"),
+        (["--uncertainty"], "ensemble size of 2"),
+    ],
+)
+def test_a_model_of_one_step_refuses_what_it_does_not_have(predict, photo, tmp_path, words, says):
+    ran = predict(photo, "-o", tmp_path / "a", *words)
+    assert ran.code == 2
+    assert says in ran.err
+    assert not (tmp_path / "a").exists()
 
 
 def test_compat_and_precision_are_recorded(predict, photo, tmp_path):

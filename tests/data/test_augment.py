@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -154,7 +156,58 @@ def test_a_turn_of_the_hue_keeps_grey_grey():
     assert np.abs(made.astype(int) - grey).max() <= 1
 
 
+def test_a_frame_is_plain_thin_and_not_valid():
+    for seed in range(20):
+        before, made = plane(), augment(plane(), np.random.default_rng(seed), Options(flip=0, frame=1))
+        inside = made.valid
+        np.testing.assert_array_equal(made.rgb[inside], before.rgb[inside])
+        assert len(np.unique(made.rgb[~inside])) <= 1
+        rows, columns = inside.any(1), inside.any(0)
+        np.testing.assert_array_equal(inside, rows[:, None] & columns)  # one rectangle
+        assert rows.mean() > 0.9
+        assert columns.mean() > 0.9
+    assert not all(augment(plane(), np.random.default_rng(s), Options(frame=1)).valid.all() for s in range(3))
+
+
+def test_a_frame_leaves_the_other_changes_alone():
+    without = augment(plane(), np.random.default_rng(5), STRONG)
+    framed = augment(plane(), np.random.default_rng(5), STRONG.model_copy(update={"frame": 1.0}))
+    inside = framed.valid
+    np.testing.assert_array_equal(without.rgb[inside], framed.rgb[inside])
+
+
 def test_flips_come_as_often_as_asked():
     rng = np.random.default_rng(0)
     flipped = [augment(plane(4, 6), rng, Options(flip=0.25)).camera.cx != 33 for _ in range(2000)]
     assert 0.22 < np.mean(flipped) < 0.28
+
+
+def test_a_matte_goes_along_and_pairs_of_points_are_left_behind():
+    sample = replace(plane(), pairs=np.zeros((1, 2, 2), int))
+    sample = replace(sample, matte=sample.depth_m > 4)
+    changed = augment(sample, np.random.default_rng(3), Options(flip=1, crop=0.5), (30, 40))
+    assert changed.pairs is None
+    np.testing.assert_array_equal(changed.matte, changed.depth_m > 4)
+    assert 0 < changed.matte.mean() < 1
+
+
+def test_a_wider_view_has_noise_around_and_a_camera_that_knows():
+    seen = 0
+    for seed in range(12):
+        before = plane()
+        made = augment(before, np.random.default_rng(seed), Options(flip=0, widen=2))
+        assert made.size == before.size
+        if made.valid.all():
+            assert made.camera == before.camera
+            continue
+        seen += 1
+        rows, columns = np.nonzero(made.valid)
+        share = (np.ptp(columns) + 1) / made.size[1]
+        assert 0.45 <= share < 1
+        assert made.camera.fx == pytest.approx(before.camera.fx * share, rel=0.05)
+        assert made.camera.fov[0] > before.camera.fov[0]
+        rays = made.camera.rays()[rows, columns] * made.depth_m[rows, columns, None]
+        old = before.camera.rays() * before.depth_m[..., None]  # the same surface is seen
+        assert np.abs(rays[..., 2].mean() - old[..., 2].mean()) < 0.1 * old[..., 2].mean()
+        assert (made.depth_m[~made.valid] == 0).all()
+    assert 2 < seen < 10

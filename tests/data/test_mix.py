@@ -66,6 +66,14 @@ def test_sets_are_mixed_and_not_dealt_in_turn():
     assert 400 < runs < 600
 
 
+def test_turns_alternate_and_their_sets_keep_their_ratios():
+    rooms, streets = Source(Numbers(50), 0.9, turn="scenes"), Source(Numbers(50), 0.1, turn="scenes")
+    mixed = mix(rooms, Source(Numbers(50), turn="photographs"), streets)
+    choices = [mixed.draw(step).source for step in range(2000)]
+    assert set(choices[1::2]) == {1}
+    assert Counter(choices[:1000:2]) == {0: 450, 2: 50}
+
+
 def test_every_picture_comes_once_per_pass_in_another_order():
     mixed = mix(Source(Numbers(12)), Source(Numbers(5), 0.5))
     seen = items(mixed, range(100))
@@ -136,3 +144,26 @@ def test_mistakes_are_named():
         open_set("scene", {})
     with pytest.raises(DataError, match="option 'sede' is unknown: did you mean 'seed'"):
         open_set("scenes", {"sede": 1})
+
+
+@pytest.mark.parametrize("order", ["marigold", "e2e-ft"])
+def test_ranks_share_out_the_released_programs_orders_too(order):
+    """Whole batches are those of one process; a short one is filled up from its beginning."""
+    sources = [Source(Numbers(21), 0.9), Source(Numbers(10), 0.1)]
+    alone = Mix(sources, 4, (5,), order=order)
+    ranks = [Mix(sources, 2, (5,), rank, 2, order) for rank in range(2)]
+    for step in range(40):
+        whole, draws = alone.draw(step), [one.draw(step) for one in ranks]
+        together = tuple(item for draw in draws for item in draw.items)
+        assert together == tuple(np.resize(whole.items, 4).tolist())
+        assert {draw.source for draw in draws} == {whole.source}
+
+
+def test_a_batch_that_takes_long_is_described_by_its_pictures_names():
+    class Named(Numbers):
+        def name_of(self, index: int) -> str:
+            return f"room_{index}.png"
+
+    stages = Stages([(mix(Source(Named(3), name="rooms"), batch=2), 4)])
+    first, second = stages.mixes[0].draw(1).items
+    assert stages.describe(1) == f"batch 1: rooms, pictures room_{first}.png, room_{second}.png"

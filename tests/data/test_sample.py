@@ -11,6 +11,7 @@ import torch
 from leadline.camera import Camera
 from leadline.data.sample import Sample, check, collate
 from leadline.errors import DataError
+from leadline.prediction import Kind
 
 
 def sample(height: int = 4, width: int = 6, **changes: object) -> Sample:
@@ -95,8 +96,28 @@ def test_two_sizes_in_a_batch_are_refused():
             r"normals is float32 \[3, 4, 6\], wanted float32 \[4, 6, 3\]",
         ),
         ({"camera": Camera.from_fov(8, 4, horizontal=60)}, "camera is for 8x4 pixels, the picture has 6x4"),
+        ({"pseudo": np.ones((4, 5), np.float32)}, r"pseudo is float32 \[4, 5\], wanted float32 \[4, 6\]"),
+        ({"pseudo": np.ones((4, 6), np.float32)}, "pseudo has no kind, wanted pseudo_kind"),
+        ({"matte": np.ones((4, 6), np.uint8)}, r"matte is uint8 \[4, 6\], wanted bool"),
+        ({"pairs": np.ones((3, 2, 2), np.float32)}, r"pairs is float32 \[3, 2, 2\], wanted int \[N, 2, 2\]"),
+        ({"pairs": np.ones((3, 2), int)}, r"pairs is int64 \[3, 2\]"),
+        ({"pairs": np.array([[[0, 0], [5, 3]]])}, "row 5, column 3, the picture has 4 rows and 6 columns"),
     ],
 )
 def test_samples_that_do_not_fit_themselves_are_refused_by_name(changes, message):
     with pytest.raises(DataError, match=f"sample a: .*{message}"):
         check(sample(**changes))
+
+
+def test_pseudo_labels_of_a_batch_are_of_one_kind():
+    one = sample(pseudo=np.full((4, 6), 3, np.float32), pseudo_kind=Kind.affine_disparity)
+    batch = collate([one, replace(one, valid=np.zeros((4, 6), bool))]).to("cpu")
+    assert batch.pseudo_kind is Kind.affine_disparity
+    assert batch.pseudo.mean(dim=(1, 2, 3)).tolist() == [3, 0]
+    with pytest.raises(DataError, match="affine_depth and affine_disparity in one batch"):
+        collate([one, replace(one, pseudo_kind=Kind.affine_depth)])
+
+
+def test_mattes_and_pairs_that_fit_pass():
+    fitting = sample(matte=np.ones((4, 6), bool), pairs=np.array([[[0, 0], [3, 5]]]), group="rooms")
+    assert check(fitting) is fitting

@@ -1,9 +1,8 @@
-"""E2E-FT: the authors' pipeline and training step, and the properties of every model of this method."""
+"""E2E-FT: what holds for every model of this method, its files, and what it refuses."""
 
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,14 +10,14 @@ import pytest
 import tiny
 import torch
 from pydantic import ValidationError
+from tiny import seeded
 from torch.testing import assert_close
 
-from leadline import coding, losses, methods, noise, sizes
+from leadline import coding, losses, methods
 from leadline.cards import Card
 from leadline.errors import DataError, DocumentError, LeadlineError, ShapeError, UsageError, WeightsError
 from leadline.methods import Method
 from leadline.methods.e2e_ft import E2EFT, Config
-from leadline.predict import Model
 from leadline.prediction import Kind
 from leadline.sizes import SizeRule
 
@@ -41,128 +40,6 @@ MODELS = {
 @pytest.fixture(params=MODELS)
 def model(request):
     return MODELS[request.param]()
-
-
-def seeded(*seeds):
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
-
-
-# The authors' pipeline, from the 8-bit picture to the map at its size
-
-
-def authors_start(kind, shape):
-    """The start latent of their script with seed 2024, whose DataLoader draws one number first."""
-    (generator,) = seeded(2024)
-    torch.empty((), dtype=torch.int64).random_(generator=generator)
-    normal, _ = noise.sources(generator)
-    draw = {"zeros": lambda s, *_: torch.zeros(s), "gaussian": noise.gaussian, "pyramid": noise.pyramid}[kind]
-    return draw(shape, normal, random.Random(2024).random)
-
-
-@pytest.mark.parametrize("resolution", [0, 40])
-@pytest.mark.parametrize("kind", ["zeros", "gaussian", "pyramid"])
-@pytest.mark.parametrize("target", ["depth", "normals"])
-def test_pipeline_matches_reference(target, kind, resolution, golden):
-    g = golden("e2e/tiny_pipelines")
-    model = tiny.published(target=target, noise=kind, frame="e2e_ft", compat="e2e-ft")
-    picture = sizes.prepare(g.image.numpy(), replace(model.size_rule, processing_res=resolution))
-    height, width = picture.tensor.shape[2:]
-    with torch.inference_mode():
-        out = model(picture.tensor, z_T=authors_start(kind, (1, 4, height // 8, width // 8)))[target]
-        found = coding.publish(out, model.kind, model.preset, partial(sizes.restore, prepared=picture))[0]
-    expected = g[f"e2e_{target}_{kind}_res{resolution}"]
-    if target == "normals":
-        expected = -expected  # theirs: x left, y up, z towards the viewer
-    assert_close(found.reshape(expected.shape), expected, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("resolution", [0, 40])
-@pytest.mark.parametrize("target", ["depth", "normals"])
-def test_prediction_by_the_preset_matches_reference(target, resolution, golden):
-    g = golden("e2e/tiny_pipelines")
-    model = Model(tiny.published(target=target, frame="e2e_ft", compat="e2e-ft"), device="cpu")
-    result = model(g.image.numpy(), processing_res=resolution)
-    expected = g[f"e2e_{target}_zeros_res{resolution}"].numpy()
-    expected = -expected.transpose(1, 2, 0) if target == "normals" else expected
-    np.testing.assert_allclose(result.values, expected, rtol=0, atol=1e-4)
-
-
-def test_gaussian_noise_comes_from_the_images_generator(golden):
-    g = golden("e2e/tiny_pipelines")
-    model = tiny.published(noise="gaussian", compat="e2e-ft")
-    picture = sizes.prepare(g.image.numpy(), replace(model.size_rule, processing_res=40))
-    height, width = picture.tensor.shape[2:]
-    (generator,) = seeded(5)
-    given = model(picture.tensor, generators=seeded(5))["depth"]
-    z_T = torch.randn((1, 4, height // 8, width // 8), generator=generator)
-    assert torch.equal(given, model(picture.tensor, z_T=z_T)["depth"])
-
-
-def test_the_stored_weights_follow_from_their_names(golden):
-    g, model = golden("e2e/tiny_pipelines"), tiny.published()
-    networks = {"unet": model.unet.state_dict(), "vae": model.autoencoder.state_dict()}
-    stored = [key for key in g if key.startswith("w_")]
-    assert len(stored) == 8
-    for key in stored:
-        network, name = key.removeprefix("w_").split(".", 1)
-        assert torch.equal(networks[network][name], g[key])
-
-
-# The authors' training step
-
-
-@pytest.fixture(params=["depth", "normals"])
-def step(request, golden):
-    """One micro-step and one optimiser step of their script: (target, stored arrays, model, loss)."""
-    g = golden("e2e/tiny_training")
-    options = {"target": request.param, "text_tokens": 77, "train_text_tokens": 77, "percentiles": None}
-    model = tiny.published(compat="e2e-ft", **options).train()
-    batch = tiny.batch(2, 48, 64)
-    batch = replace(batch, rgb=g.rgb, valid=g.mask, depth_m=g.metric, normals=g.normals)
-    loss = model.loss(batch)
-    loss.total.backward()
-    return request.param, g, model, loss
-
-
-def test_training_loss_and_gradient_match_reference(step):
-    target, g, model, loss = step
-    assert_close(loss.total.detach(), g[f"{target}_loss"].squeeze(), rtol=1e-4, atol=0)
-    norm = torch.nn.utils.clip_grad_norm_(model.unet.parameters(), 1.0)
-    assert_close(norm, g[f"{target}_gradnorm"].squeeze(), rtol=1e-3, atol=0)
-    named, prefix = dict(model.unet.named_parameters()), f"{target}_clippedgrad_"
-    stored = [key for key in g if key.startswith(prefix)]
-    assert len(stored) == 4
-    for key in stored:
-        grad = named[key.removeprefix(prefix)].grad
-        assert_close(grad, g[key], rtol=0, atol=1e-3 * g[key].abs().max().item())
-
-
-def test_one_optimiser_step_matches_reference(step):
-    target, g, model, _ = step
-    torch.nn.utils.clip_grad_norm_(model.unet.parameters(), 1.0)
-    before = model.unet.conv_in.weight.detach().clone()
-    torch.optim.AdamW(model.unet.parameters(), lr=3e-5, weight_decay=1e-2).step()
-    expected = g[f"{target}_conv_in_after"]
-    # Adam's first step has the gradient's sign, which is uncertain where it is rounding noise
-    wrong = (model.unet.conv_in.weight - expected).abs() > 1e-6
-    assert wrong.float().mean() < 1e-3
-    assert (expected - before).abs().max() > 1e-5
-
-
-def test_unet_and_decoder_match_reference(golden):
-    g = golden("e2e/tiny_training")
-    model = tiny.published(text_tokens=77, clamp=False)
-    seen = {}
-    model.unet.register_forward_hook(lambda *call: seen.update(v=call[-1].sample))
-    model.autoencoder.decoder.register_forward_hook(lambda *call: seen.update(decoded=call[-1]))
-    with torch.inference_mode():
-        out = model(g.rgb)["depth"]
-    assert_close(seen["v"], g.depth_unet_out, rtol=0, atol=1e-4)
-    assert_close(seen["decoded"], g.depth_decoded, rtol=0, atol=1e-4)
-    assert_close(out, g.depth_decoded.mean(dim=1, keepdim=True), rtol=0, atol=1e-4)
-
-
-# What holds for every model
 
 
 def test_output_has_the_pictures_size_and_the_promised_range(model):
@@ -278,11 +155,11 @@ def test_recomputed_activations_change_no_gradient(option):
         assert torch.equal(one, other)
 
 
-def test_recomputation_of_the_decoder_saves_memory():
+def test_recomputation_of_a_trained_decoder_saves_memory():
     kept = []
     for value in (False, True):
         sizes_kept = []
-        model = tiny.published(checkpoint_autoencoder=value).train()
+        model = tiny.published(checkpoint_autoencoder=value, train_autoencoder=True).train()
         with torch.autograd.graph.saved_tensors_hooks(
             lambda x, s=sizes_kept: s.append(x.numel()) or x, lambda x: x
         ):

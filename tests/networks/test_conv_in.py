@@ -48,3 +48,18 @@ def test_a_widened_unet_survives_saving(tmp_path):
     unet = conv_in.widen(weights.build(tiny.UNET | {"in_channels": 4}), 8)
     weights.save_network(unet, tmp_path)
     assert torch.equal(weights.load_network(tmp_path).conv_in.weight, unet.conv_in.weight)
+
+
+def test_metricgolds_doubled_convolution_matches_reference(golden):
+    g = golden("metricgold/conv_in_8ch")
+    weight, bias = conv_in.repeat(g.weight4, g.bias4, 2)
+    assert_close(weight, g.weight8, rtol=0, atol=1e-5)
+    assert_close(bias, g.bias8, rtol=0, atol=1e-5)
+
+    def seen(*latents):
+        return torch.nn.functional.conv2d(torch.cat(latents, dim=1), weight, bias, padding=1)
+
+    assert_close(seen(g.rgb_latent, g.depth_latent), g.out8, rtol=0, atol=1e-5)
+    assert_close(g.out4_of_mean, g.out8, rtol=0, atol=1e-5)
+    assert_close(seen(g.rgb_latent, g.rgb_latent), g.out8_same, rtol=0, atol=1e-5)
+    assert_close(g.out4_same, g.out8_same, rtol=0, atol=1e-5)

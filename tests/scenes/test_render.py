@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.scenes import CLASSES, LAYOUTS, Scene, Textures, render
+from leadline.scenes import CLASSES, LAYOUTS, Scene, Textures, render, shapes
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +123,17 @@ def test_wide_tall_and_tiny_pictures() -> None:
         longer = max(size)
         fov = math.degrees(2 * math.atan(longer / 2 / scene.camera.fx))
         assert 39.9 < fov < 100.1
+
+
+def test_tiles_hide_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles only leave out what their rays cannot meet: the picture is that of every solid in every tile."""
+    tiled = [render(seed, (37, 61)) for seed in range(8)]
+
+    cast, blocked = shapes.cast, shapes.blocked
+    monkeypatch.setattr(shapes, "cast", lambda *rays_and_near: cast(*rays_and_near[:3]))
+    monkeypatch.setattr(shapes, "blocked", lambda *rays_and_near: blocked(*rays_and_near[:4]))
+    for seed, scene in enumerate(tiled):
+        whole = render(seed, (37, 61))
+        assert torch.equal(scene.depth, whole.depth)
+        assert torch.equal(scene.rgb, whole.rgb)
+        assert torch.equal(scene.ids, whole.ids)

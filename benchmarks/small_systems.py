@@ -1,0 +1,175 @@
+"""FiffDepth and MetricGold at small scale: what their parts are worth, asked of models that two cores can
+train.
+
+    python benchmarks/small_systems.py fiffdepth            build its page from the stored figures
+    python benchmarks/small_systems.py metricgold
+    python benchmarks/small_systems.py leakage
+    python benchmarks/small_systems.py fiffdepth --retrain  train, measure, build: hours; resumable
+    python benchmarks/small_systems.py fiffdepth --measure  measure what is trained, then build the page
+    python benchmarks/small_systems.py fiffdepth --commands print the trainings, one command a line, in order
+
+Before it, rendered scenes (`leadline data synth runs/mixed`, `runs/streets` with --kind street), and for
+fiffdepth photographs in runs/textures, which the bundled depth model labels into runs/labelled. Every
+training is a recipe of recipes/ with the changes listed here, in a run folder of its own name. Figures per
+frame go to docs/results/small_systems/NAME.json, the page to docs/small_REPORT.md. --data adds real test
+frames, the folder that holds kitti/ and rgbd_indoor/. The last line is one JSON object: the means of all
+figures, and what they say of each question.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import small_scale
+import systems_measure
+import systems_page
+from small_scale import RECIPES, Training, finished
+
+import leadline
+from leadline import documents, save
+from leadline.errors import LeadlineError, UsageError, did_you_mean
+from leadline.train.run import write
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results" / "small_systems"
+PAIR, PHOTOGRAPH = ROOT / "docs" / "images" / "fiffdepth_pair.png", ROOT / "examples" / "china.jpg"
+BUNDLED = "small"  # the depth model that teaches, and that twenty known points turn into metres
+
+
+def without_photographs() -> str:
+    """The data of the recipe but for them, as an override."""
+    data = documents.parse(RECIPES / "small-fiffdepth.yaml")["data"]
+    return f"data={json.dumps({name: entry for name, entry in data.items() if name != 'photographs'})}"
+
+
+PLAIN = ("model.objective=diffusion", "model.camera=none")  # the paper's
+REPORTS: dict[str, tuple[Training, ...]] = {
+    "fiffdepth": (
+        Training("fiffdepth", "small-fiffdepth"),
+        Training("fiffdepth-images", "small-fiffdepth", None, ("model.gamma=1",)),  # Fig. 7
+        Training("fiffdepth-no-trajectory", "small-fiffdepth", None, ("model.lambda_k=0",)),
+        Training("fiffdepth-no-teacher", "small-fiffdepth", None, (without_photographs(),)),
+        Training("fiffdepth-teacher-at-0", "small-fiffdepth", None, ("model.teacher_step=0",)),
+    ),
+    "metricgold": (
+        Training("metricgold-vae", "small-metricgold-vae"),
+        Training("metricgold", "small-metricgold", "metricgold-vae"),
+        Training("metricgold-no-camera", "small-metricgold", "metricgold-vae", ("model.camera=none",)),
+        Training("metricgold-vae-linear", "small-metricgold-vae", None, ("model.codec=linear",)),
+        Training("metricgold-linear", "small-metricgold", "metricgold-vae-linear", ("model.codec=linear",)),
+        Training("metricgold-original-vae", "small-metricgold", None, ("start=prior",)),
+        Training(
+            "metricgold-diffusion", "small-metricgold", "metricgold-vae", ("model.objective=diffusion",)
+        ),
+    ),
+    "leakage": (
+        Training("metricgold-vae", "small-metricgold-vae"),
+        Training("metricgold-cured", "small-metricgold", "metricgold-vae", PLAIN),
+        Training(
+            "metricgold-leaking", "small-metricgold", "metricgold-vae", (*PLAIN, "model.zero_snr=false")
+        ),
+    ),
+}
+
+
+def chosen(report: str, names: Sequence[str]) -> list[Training]:
+    """The trainings of a report, or those of these names. Raises UsageError for an unknown name."""
+    known = {training.name: training for training in REPORTS[report]}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"training {name!r} is unknown: {did_you_mean(name, known)}")
+    return [training for training in REPORTS[report] if not names or training.name in names]
+
+
+def label(photographs: Path, folder: Path) -> None:
+    """What the bundled model says of photographs, as a folder of pairs; what is there is left alone."""
+    model = leadline.load(BUNDLED, device="cpu")
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    (folder / "pseudo").mkdir(exist_ok=True)
+    for path in sorted(p for p in photographs.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")):
+        said = folder / "pseudo" / f"{path.stem}.npy"
+        if not said.exists():
+            (folder / "images" / path.name).write_bytes(path.read_bytes())
+            with save.atomic(said) as temporary, temporary.open("wb") as file:
+                np.save(file, model(path).values.astype(np.float16))
+    write(folder / "pairs.yaml", f"pseudo_kind: {model.kind}\n")
+
+
+def stages(
+    report: str, wanted: Sequence[Training], runs: Path, *, retrain: bool, data: Path | None, images: int
+) -> Iterator[tuple[str, str]]:
+    """What there is to do, one at a time, done when the next is asked for."""
+    if retrain and report == "fiffdepth" and not (runs / "labelled" / "pairs.yaml").exists():
+        yield "labelling photographs", BUNDLED
+        label(runs / "textures", runs / "labelled")
+    for training in wanted:
+        new = retrain and not finished(training.name, runs)
+        if new:
+            yield "training", training.name
+            small_scale.train(training, runs)
+        if finished(training.name, runs) and (not retrain or new or not stored(training.name)):
+            yield "measuring", training.name
+            found = systems_measure.measure(runs / training.name, data, images)
+            keep(training.name, found | {"start": training.start, "changes": list(training.changes)})
+            if training.name == "fiffdepth":
+                systems_measure.pair(runs / training.name, PHOTOGRAPH, PAIR)
+    if not retrain or not stored(BUNDLED):
+        yield "measuring", BUNDLED
+        keep(BUNDLED, systems_measure.bundled(BUNDLED, data, images))
+
+
+def keep(name: str, found: systems_measure.Results) -> None:
+    """As JSON, five digits."""
+    rounded = {
+        label: {metric: [float(f"{x:.5g}") for x in values] for metric, values in own.items()}
+        for label, own in found["figures"].items()
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    write(RESULTS / f"{name}.json", json.dumps({"name": name} | found | {"figures": rounded}) + "\n")
+
+
+def stored(name: str) -> bool:
+    return (RESULTS / f"{name}.json").is_file()
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    about = __doc__ or ""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("report", choices=list(REPORTS))
+    parser.add_argument("--retrain", action="store_true", help="run or resume what is not trained yet")
+    parser.add_argument("--measure", action="store_true", help="measure the trained models anew")
+    parser.add_argument("--commands", action="store_true", help="print the trainings and do nothing")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="may be repeated")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run folders")
+    parser.add_argument("--data", type=Path, help="folder that holds kitti/ and rgbd_indoor/")
+    parser.add_argument("--images", type=int, default=48, help="held-out scenes")
+    return parser.parse_args(words)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    args = arguments(words)
+    wanted = chosen(args.report, args.only)
+    if args.commands:
+        for training in wanted:
+            print(shlex.join(["leadline", *small_scale.command(training, args.runs, Path("recipes"))]))
+        return
+    if args.retrain or args.measure:
+        todo = stages(
+            args.report, wanted, args.runs, retrain=args.retrain, data=args.data, images=args.images
+        )
+        for what, name in todo:
+            print(f"{what} {name}", flush=True)
+    print(json.dumps(systems_page.build(args.report, RESULTS, ROOT / "docs")))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LeadlineError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,174 @@
+"""The reports of FiffDepth and MetricGold, smaller still: every stage with tiny networks, known answers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+import leadline
+from leadline import recipe
+from leadline.data.sets import open_set
+from leadline.errors import UsageError
+from leadline.methods import fiffdepth, metricgold
+from leadline.prediction import Kind
+
+ROOT = Path(__file__).parents[2]
+TEXT = tiny.fixed("empty_text_embedding", 1, 2, 24)
+NETWORKS = {"autoencoder": tiny.AUTOENCODER, "unet": tiny.UNET, "size": {"processing_res": 32}}
+ONE = NETWORKS | {"unet": tiny.UNET | {"in_channels": 4}}
+MODELS = {
+    "fiffdepth": lambda: fiffdepth.FiffDepth.random(fiffdepth.Config(**ONE), 0, TEXT),
+    "fiffdepth-images": lambda: fiffdepth.FiffDepth.random(fiffdepth.Config(**ONE), 1, TEXT),
+    "metricgold": lambda: metric(objective="one_step", camera="canonical_width"),
+    "metricgold-diffusion": lambda: metric(),
+    "metricgold-vae": lambda: metric(stage="vae"),
+}
+
+
+def metric(**options):
+    return metricgold.MetricGold.random(metricgold.Config(**NETWORKS, **options), 0, TEXT)
+
+
+@pytest.fixture(scope="module")
+def systems():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import frames
+        import small_measure
+        import small_systems
+        import systems_measure
+        import systems_page
+
+        parts = {"run": small_systems, "measure": systems_measure, "page": systems_page}
+        yield SimpleNamespace(**parts, frames=frames, small=small_measure)
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+
+
+@pytest.fixture(scope="module")
+def built(systems, tmp_path_factory):
+    """All stages but the trainings, on random networks."""
+    home = tmp_path_factory.mktemp("systems")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(systems.run, "RESULTS", home / "results")
+        patch.setattr(systems.run, "PAIR", home / "images/fiffdepth_pair.png")
+        patch.setattr(systems.frames, "SCENE_SIZE", (24, 32))
+        patch.setattr(systems.small, "RENDERED", (16, 24))
+        for name, value in (("POINTS", 5), ("BANDS", 2), ("STEPS", 2), ("MEMBERS", 2)):
+            patch.setattr(systems.measure, name, value)
+        for name, make in MODELS.items():
+            make().save(home / name / "model")
+            log = [{"event": "train", "step": s, "images": 4.0, "seconds": 36.0} for s in (50, 100)]
+            (home / name / "log.jsonl").write_text("\n".join(map(json.dumps, log)))
+        done = []
+        for report in systems.run.REPORTS:
+            wanted = systems.run.chosen(report, [])
+            options = {"retrain": False, "data": None, "images": 2}
+            done += list(systems.run.stages(report, wanted, home, **options))
+        facts = {r: systems.page.build(r, home / "results", home) for r in systems.run.REPORTS}
+    return SimpleNamespace(home=home, done=done, facts=facts)
+
+
+def test_every_training_is_a_recipe_that_starts_from_an_earlier_one(systems):
+    for trainings in systems.run.REPORTS.values():
+        seen = set()
+        for training in trainings:
+            _, file, _, folder, *overrides = systems.run.small_scale.command(training, Path("runs"))
+            chosen = recipe.load(Path(file), overrides)
+            assert folder == f"runs/{training.name}"
+            assert training.start is None or training.start in seen
+            assert chosen.start == (f"runs/{training.start}/model" if training.start else "prior")
+            seen.add(training.name)
+    untaught = recipe.load(Path(file).parent / "small-fiffdepth.yaml", [systems.run.without_photographs()])
+    assert set(untaught.data) == {"scenes", "streets"}
+
+
+def test_everything_trained_is_measured_and_every_figure_is_finite(built):
+    assert {name for what, name in built.done if what == "measuring"} == {*MODELS, "small"}
+    one = json.loads((built.home / "results/fiffdepth.json").read_text())["figures"]
+    assert {"scenes", "scenes, 5 points", "scenes, filtered", "scenes, spectrum"} == set(one)
+    assert {"delta1", "absrel", "boundary_f1"} == set(one["scenes"])
+    metres = json.loads((built.home / "results/metricgold.json").read_text())["figures"]
+    assert {"scenes", "scenes, one factor", "scenes, no camera"} == set(metres)
+    several = json.loads((built.home / "results/metricgold-diffusion.json").read_text())["figures"]
+    assert {"scenes", "scenes x2"} < set(several)
+    ceiling = json.loads((built.home / "results/metricgold-vae.json").read_text())["figures"]
+    assert set(ceiling["scenes"]) == {"absrel", "absrel_original"}
+    for figures in (one, metres, several, ceiling):
+        values = [x for own in figures.values() for each in own.values() for x in each]
+        assert np.isfinite(values).all()
+
+
+def test_pages_say_what_is_there_and_what_is_not(built):
+    page = (built.home / "small_fiffdepth.md").read_text()
+    assert "| `fiffdepth` | 100 | 400 | 1 |" in page
+    assert built.facts["fiffdepth"]["answers"]["The teacher helps, scenes"] == "not measured yet"
+    blend = built.facts["fiffdepth"]["answers"][
+        "A blend of picture and depth is better than pictures, scenes"
+    ]
+    assert blend in ("yes", "no", "undecided")
+    assert "octave 1" in page
+    assert "](images/fiffdepth_pair.png)" in page
+    with Image.open(built.home / "images/fiffdepth_pair.png") as picture:
+        assert picture.width == 960
+    assert "not measured yet" in (built.home / "small_leakage.md").read_text()
+
+
+def test_answers_follow_from_the_differences(systems):
+    question = systems.page.Question("a?", ("a", "x"), ("b", "x"))
+
+    def answer(first, second):
+        figures = {
+            name: {"figures": {"x": {"absrel": values}}} for name, values in (("a", first), ("b", second))
+        }
+        return systems.page.answer(question, figures)
+
+    assert answer([0.1, 0.2, 0.1], [0.4, 0.5, 0.6]) == "yes"
+    assert answer([0.4, 0.5, 0.6], [0.1, 0.2, 0.1]) == "no"
+    assert answer([0.1, 0.9, 0.3], [0.9, 0.1, 0.3]) == "undecided"
+
+
+def test_twenty_points_do_not_count_and_a_factor_is_found(systems):
+    rng = np.random.default_rng(0)
+    depth = rng.uniform(1, 9, (24, 32)).astype(np.float32)
+    frame = systems.frames.Frame("a", np.zeros((24, 32, 3), np.uint8), depth, np.ones((24, 32), bool), 80)
+    known = systems.measure.points(frame, 3)
+    assert known.sum() == systems.measure.POINTS
+    double = leadline.external(lambda rgb: 2 * depth, Kind.metric_depth)
+    found = dict(systems.measure.of_frame(double, frame, "scenes", 0))
+    assert found["scenes"]["log_bias"] == pytest.approx(np.log(2), abs=1e-5)
+    assert found["scenes"]["absrel"] == pytest.approx(1, abs=1e-5)
+    assert found["scenes, one factor"]["absrel"] == pytest.approx(0, abs=1e-5)
+    affine = leadline.external(lambda rgb: 0.1 * depth - 3, Kind.affine_depth)
+    found = dict(systems.measure.of_frame(affine, frame, "scenes", 0))
+    assert found[f"scenes, {systems.measure.POINTS} points"]["absrel"] == pytest.approx(0, abs=1e-4)
+
+
+def test_a_smooth_map_has_less_of_the_finest_octave(systems):
+    rough = np.random.default_rng(0).standard_normal((64, 64))
+    smooth = (rough + np.roll(rough, 1, 0) + np.roll(rough, 1, 1) + np.roll(rough, 1, (0, 1))) / 4
+    assert systems.measure.spectrum(smooth)[-1] < systems.measure.spectrum(rough)[-1]
+
+
+def test_photographs_are_labelled_once_and_read_as_pairs(systems, tmp_path):
+    (tmp_path / "photos").mkdir()
+    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "photos/a.png")
+    systems.run.label(tmp_path / "photos", tmp_path / "labelled")
+    said = tmp_path / "labelled/pseudo/a.npy"
+    np.save(said, np.load(said) * 0 + 7)
+    systems.run.label(tmp_path / "photos", tmp_path / "labelled")  # what is there stays
+    sample = open_set("folder", tmp_path / "labelled")[0]
+    assert (sample.pseudo.mean(), sample.pseudo_kind) == (7, "affine_disparity")
+
+
+def test_mistakes_are_named(systems):
+    with pytest.raises(UsageError, match="did you mean 'metricgold-linear'"):
+        systems.run.chosen("metricgold", ["metricgold-liner"])

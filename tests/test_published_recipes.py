@@ -1,0 +1,143 @@
+"""Each published recipe beside a table of its paper's numbers; each of its lines says where it is from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leadline import cards, methods, recipe
+from leadline.data import orders
+from leadline.data.view import View
+from leadline.train import optimise
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+# What all trainings of this family share: Marigold's configuration; E2E-FT Sec. 5 and Supp. B
+FAMILY: dict[str, Any] = {
+    "batch": (2, 16),
+    "betas": (0.9, 0.999),
+    "decay": ("exponential", 100, 0.01),
+    "flip": 0.5,
+    "precision": "float32",
+    "average": 0,
+    "size": (480, 640),
+}
+MARIGOLD = FAMILY | {
+    "method": "marigold",
+    "steps": 30_000,
+    "length": 25_000,
+    "lr": 3e-5,
+    "weight_decay": 0,
+    "clip": None,
+    "noise": 0.9,
+    "seed": 2024,
+    "order": "marigold",
+    "tokens": (2, 2),
+}
+E2E_FT = FAMILY | {
+    "method": "e2e-ft",
+    "steps": 20_000,
+    "length": 20_000,
+    "lr": 3e-5,
+    "weight_decay": 0.01,
+    "clip": 1.0,
+    "noise": "zeros",
+    "order": "e2e-ft",
+    "tokens": (77, 2),
+}
+DEPTHS = {"ratios": (0.9, 0.1), "far": (65, 80), "percentiles": (0.02, 0.98)}
+FROM_SD = {"start": "stable-diffusion-2"}
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "marigold_depth_v1_0": MARIGOLD | DEPTHS | FROM_SD | {"zero_snr": False, "part": "marigold"},
+    "marigold_depth_v1_1": MARIGOLD | DEPTHS | FROM_SD | {"zero_snr": True, "part": "marigold"},
+    "marigold_normals_v1_1": MARIGOLD
+    | FROM_SD
+    | {"zero_snr": True, "lr": 6e-5, "ratios": (0.5, 0.49, 0.01), "frame": "opengl"},
+    "e2e_ft_marigold_normals": MARIGOLD
+    | FROM_SD
+    | {"zero_snr": False, "ratios": (0.9, 0.1), "far": (65, 80), "frame": "e2e_ft", "part": "e2e-ft"},
+    "e2e_ft_depth": E2E_FT | DEPTHS | {"start": "marigold-depth-v1-0", "part": "e2e-ft"},
+    "e2e_ft_depth_sd": E2E_FT | DEPTHS | FROM_SD | {"part": "e2e-ft"},
+    "e2e_ft_normals": E2E_FT
+    | {"start": "gonzalomg-marigold-normals", "ratios": (0.9, 0.1), "far": (65, 80), "frame": "e2e_ft"},
+    "e2e_ft_normals_sd": E2E_FT | FROM_SD | {"ratios": (0.9, 0.1), "far": (65, 80), "frame": "e2e_ft"},
+}
+
+
+def facts(chosen: recipe.Recipe) -> dict[str, Any]:
+    """A recipe's numbers by the names of the table."""
+    _, config = methods.get(chosen.method)
+    model: Any = config.model_validate(chosen.model)
+    entries, schedule = list(chosen.data.values()), chosen.schedule
+    return {
+        "method": chosen.method,
+        "start": chosen.start,
+        "steps": chosen.total_steps,
+        "lr": chosen.optimiser.lr,
+        "betas": chosen.optimiser.betas,
+        "weight_decay": chosen.optimiser.weight_decay,
+        "decay": (schedule.decay, schedule.warmup, schedule.final),
+        "length": schedule.length or chosen.total_steps,
+        "batch": (chosen.batch.size, chosen.batch.accumulate),
+        "clip": chosen.clip,
+        "average": chosen.ema.decay,
+        "precision": chosen.precision,
+        "seed": chosen.seed,
+        "order": chosen.order,
+        "flip": chosen.augment.flip,
+        "ratios": tuple(entry.ratio for entry in entries),
+        "size": entries[0].sizes[0],
+        "far": tuple(entry.range_m[1] for entry in entries if entry.range_m),
+        "part": entries[1].options.get("part"),
+        "frame": getattr(model, "frame", None),
+        "percentiles": getattr(model, "percentiles", None),
+        "noise": getattr(model, "noise", None) or model.noise_strength,
+        "zero_snr": getattr(model, "zero_snr", None),
+        "tokens": (getattr(model, "train_text_tokens", model.text_tokens), model.text_tokens),
+    }
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_recipe_has_its_papers_numbers(name):
+    found = facts(recipe.load(RECIPES / f"{name}.yaml"))
+    assert {key: found[key] for key in PUBLISHED[name]} == PUBLISHED[name]
+
+
+def test_every_published_recipe_is_in_the_table():
+    named = {path.stem for path in RECIPES.glob("*.yaml") if path.stem.startswith(("marigold_", "e2e_ft_"))}
+    assert named == set(PUBLISHED)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_value_has_its_source(name):
+    lines = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    values = [line for line in lines if not line.startswith("#") and not line.partition("#")[0].endswith(":")]
+    bare = [line for line in values if " # " not in line and not line.startswith("method:")]
+    assert [line for line in bare if line.strip()[-1:] != ":"] == []
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_training_starts_from_what_is_known(name):
+    chosen = recipe.load(RECIPES / f"{name}.yaml")
+    assert chosen.start in cards.PRIORS or cards.has(chosen.start)
+    of_e2e_ft = chosen.method == "e2e-ft" and chosen.start in cards.PRIORS
+    assert chosen.model.get("share_bias", False) == of_e2e_ft
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if "depth" in name or "e2e_ft" in name])
+def test_virtual_kitti_is_cropped_and_never_resized(name):
+    entry = recipe.load(RECIPES / f"{name}.yaml").data["vkitti2"]
+    assert (entry.crop, entry.sizes) == ("kitti", ())
+
+
+def test_rates_fall_to_a_hundredth_when_the_papers_say():
+    marigold = recipe.load(RECIPES / "marigold_depth_v1_0.yaml")
+    assert optimise.lr_at(25_000, marigold) == pytest.approx(3e-7)
+    assert optimise.lr_at(29_999, marigold) == pytest.approx(3e-7)
+
+
+def test_a_set_without_a_view_is_itself():
+    assert set(orders.ORDERS) == {"exact", "marigold", "e2e-ft"}
+    data = object()
+    assert View().over(data) is data
