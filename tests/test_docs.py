@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^leadline (.*)$", re.MULTILINE)
+OURS = re.compile(r"(leadline [^|<>;&$*`]*\n)+")  # commands that need no shell: run here, they start at once
 MODEL = re.compile(r"(?:-m |--model |load\(\"|models download )([\w-]+)")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
@@ -42,6 +43,11 @@ def run_python(code: str, names: dict[str, object]) -> None:
 
 
 def run_bash(code: str) -> None:
+    plain = re.sub(r"\\\n|#.*", "", code)
+    if OURS.fullmatch(plain):
+        for words in map(shlex.split, COMMAND.findall(plain)):
+            assert cli.main(words) == 0, words
+        return
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = ["bash", "-euo", "pipefail", "-c", code]
     done = subprocess.run(
