@@ -178,7 +178,7 @@ def _parameters(card: Card) -> str:
         return ""
     size = 4 * card.parameters / 1e6
     memory = f"{size / 1e3:.1f} GB" if size >= 1e3 else f"{size:.0f} MB"
-    return f"{card.parameters / 1e6:.3g} M, {memory} as float32"
+    return f"{card.millions}, {memory} as float32"
 
 
 def _by_default(card: Card) -> str:

@@ -51,7 +51,7 @@ def test_models_differ_in_columns_and_what_they_share_is_said_once(family):
     small, large = rest[:2]  # by size
     assert small == "| `a-small` | 5 M, 20 MB as float32 |"
     assert large.startswith("| `a-large`<br><small>[some/Large](https://huggingface.co/some/Large)</small> |")
-    assert large.endswith("| 2e+03 M, 8.0 GB as float32 |")
+    assert large.endswith("| 2000 M, 8.0 GB as float32 |")
     assert "- **Trained on**: rooms" in rest
     assert "- **Licence**: MIT" in rest
 

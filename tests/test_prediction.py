@@ -8,7 +8,7 @@ import pytest
 
 from leadline import __version__
 from leadline.camera import Camera
-from leadline.errors import CameraError, KindError, LeadlineError, ShapeError
+from leadline.errors import CameraError, KindError, LeadlineError, ShapeError, UsageError
 from leadline.prediction import Kind, Prediction
 
 DEPTHS = [Kind.affine_depth, Kind.affine_disparity, Kind.metric_depth]
@@ -39,6 +39,11 @@ def test_size_is_the_image_size(kind):
     result = make(kind)
     assert (result.height, result.width) == (3, 4)
     assert (result.unit, result.near_is) == (kind.unit, kind.near_is)
+
+
+def test_an_unknown_kind_names_the_nearest():
+    with pytest.raises(UsageError, match="kind is 'affine': did you mean 'affine_depth'"):
+        Prediction(np.zeros((2, 3), np.float32), "affine")
 
 
 def test_kind_may_come_as_the_word_of_a_file():

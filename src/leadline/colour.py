@@ -43,7 +43,7 @@ def picture(
     the values `limits`; what lies beyond takes the end's colour. Normals and classes have colours of their
     own. Pixels that are not valid, or not finite, are neutral grey.
 
-    Raises UsageError for an unknown map, ShapeError for values that do not fit their kind.
+    Raises UsageError for an unknown kind or map, ShapeError for values that do not fit their kind.
 
     >>> depth = np.array([[0.0, 0.5, 1.0, np.nan]], np.float32)
     >>> picture(depth, "affine_depth", limits=(0, 1)).tolist()
@@ -51,7 +51,7 @@ def picture(
     >>> picture(10 - depth, "affine_disparity", limits=(9, 10)).tolist()
     [[[158, 1, 66], [254, 254, 190], [94, 79, 162], [128, 128, 128]]]
     """
-    kind = Kind(kind)
+    kind = Kind.named(kind)
     if kind is Kind.normals:
         return normals(values, valid=valid)
     if kind is Kind.segmentation:
@@ -108,7 +108,7 @@ def controlnet(values: NDArray[Any], kind: Kind | str, *, valid: NDArray[np.bool
     >>> controlnet(np.array([[1.0, 2.0, 4.0]]), "metric_depth")[0, :, 0].tolist()
     [255, 85, 0]
     """
-    kind = Kind(kind)
+    kind = Kind.named(kind)
     if not kind.is_depth:
         raise KindError(f"a ControlNet picture shows depth, this prediction holds {kind}: use another format")
     check_shape(values, "H W", f"values of {kind}")

@@ -144,7 +144,7 @@ def external(
     """
     from leadline.methods.external import External, on_pictures
 
-    kind = Kind(kind)
+    kind = Kind.named(kind)
     card = cards.Card(name=name, method="function", kind=kind, frame=frame if kind is Kind.normals else None)
     return Model(External(on_pictures(function), card), device=device)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from leadline import ade20k
 from leadline.camera import Camera
-from leadline.errors import CameraError, KindError, ShapeError, check_shape
+from leadline.errors import CameraError, KindError, ShapeError, UsageError, check_shape, did_you_mean
 
 RECORD_SCHEMA = 1  # rises when a key of `Prediction.record` changes its meaning
 CameraSource = Literal["given", "exif", "model", "assumed"]
@@ -29,6 +29,18 @@ class Kind(StrEnum):
     normals = "normals"  # unit vectors in the camera's frame
     segmentation = "segmentation"  # class numbers, ADE20K's
     picture = "picture"  # colours in [-1,1]: what autoencoders give, or what is shown of a network's inside
+
+    @classmethod
+    def named(cls, word: str) -> Kind:
+        """The kind of that name. Raises UsageError that names the nearest one.
+
+        >>> Kind.named("affine-depth")
+        Traceback (most recent call last):
+        leadline.errors.UsageError: kind is 'affine-depth': did you mean 'affine_depth'?
+        """
+        if word not in list(cls):
+            raise UsageError(f"kind is {word!r}: {did_you_mean(str(word), map(str, cls))}")
+        return cls(word)
 
     @property
     def unit(self) -> str:
@@ -57,8 +69,8 @@ class Kind(StrEnum):
 class Prediction:
     """One image's result, at the size of the image. Arrays are checked once, when it is made.
 
-    Raises ShapeError if an array's shape or type does not fit its kind, CameraError if the camera belongs to
-    an image of another size.
+    Raises UsageError for an unknown kind, ShapeError if an array's shape or type does not fit its kind,
+    CameraError if the camera belongs to an image of another size.
 
     >>> depth = Prediction(np.array([[1.0, 2.0]], np.float32), Kind.metric_depth)
     >>> depth.unit, depth.near_is, depth.metres().max().item()
@@ -79,7 +91,7 @@ class Prediction:
     also: Mapping[str, Prediction] = field(default_factory=dict)  # further outputs of the same model, by name
 
     def __post_init__(self) -> None:
-        kind = Kind(self.kind)
+        kind = Kind.named(self.kind)
         object.__setattr__(self, "kind", kind)  # the plain string of a file is welcome too
         size = check_shape(self.values, f"H W{' 3' * kind.is_coloured}", f"values of {kind}")
         height, width = size["H"], size["W"]

@@ -47,7 +47,7 @@ def test_it_ends_after_count_scenes():
 
 
 def test_an_unknown_kind_and_a_folder_without_photographs_are_named(tmp_path):
-    with pytest.raises(DataError, match="'roam' are unknown: choose one of room"):
+    with pytest.raises(DataError, match="'roam' are unknown: did you mean 'room'"):
         Scenes(kind="roam")
     with pytest.raises(DataError, match="holds no photographs"):
         Scenes(textures=tmp_path)

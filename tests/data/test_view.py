@@ -70,7 +70,7 @@ def test_what_a_view_needs_and_does_not_find_is_named():
         View(normals="d2nt").of(replace(road(), camera=None))
     with pytest.raises(DataError, match="sample road: crop 'kitti' is Box"):
         View(crop="kitti").of(replace(road(40, 60), camera=None))
-    for wrong, words in (({"crop": "kiti"}, "choose one of"), ({"range_m": [5, 1]}, "rising")):
+    for wrong, words in (({"crop": "kiti"}, "did you mean 'kitti'"), ({"range_m": [5, 1]}, "rising")):
         with pytest.raises(ValueError, match=words):
             View.model_validate(wrong)
 

@@ -80,6 +80,16 @@ class Card(Part):
     made_with: str = ""  # the command or recipe
     citation: str = ""
 
+    @property
+    def millions(self) -> str:
+        """Parameters in words; nothing where they are unknown.
+
+        >>> get("small").millions, get("primedepth").millions
+        ('7.28 M', '1358 M')
+        """
+        count = (self.parameters or 0) / 1e6
+        return f"{count:.0f} M" if count >= 1000 else f"{count:.3g} M" if count else ""
+
 
 class Ingredient(Part):
     """Weights that predict nothing by themselves: a part of a model, or what one is trained from."""

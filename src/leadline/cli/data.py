@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from leadline.cli import datasets, ui
-from leadline.errors import UsageError
+from leadline.errors import UsageError, did_you_mean
 
 app = typer.Typer(no_args_is_help=True, help="Data sets: prepare, check, look at, or make them.")
 
@@ -45,7 +45,7 @@ def synth(
     from leadline.scenes import LAYOUTS
 
     if kind is not None and kind not in LAYOUTS:
-        raise UsageError(f"--kind is {kind!r}: choose one of {', '.join(LAYOUTS)}")
+        raise UsageError(f"--kind is {kind!r}: {did_you_mean(kind, LAYOUTS)}")
     try:
         with ui.bar("scenes", quiet) as step:
             synthesise(

@@ -18,14 +18,8 @@ from leadline.cli.models import card_of
 from leadline.errors import LeadlineError
 
 PACKAGES = (
-    "torch",
-    "numpy",
-    "diffusers",
-    "accelerate",
-    "safetensors",
-    "huggingface-hub",
-    "pydantic",
-    "pillow",
+    *("torch", "numpy", "diffusers", "transformers", "accelerate"),
+    *("safetensors", "huggingface-hub", "pydantic", "pillow"),
 )
 EXTRAS = {  # module -> what it is for, and the extra that brings it
     "pillow_heif": "reads HEIC photographs: pip install 'leadline[heif]'",
@@ -33,6 +27,10 @@ EXTRAS = {  # module -> what it is for, and the extra that brings it
     "matplotlib": "draws training curves: pip install 'leadline[plots]'",
     "scipy": "aligns ensembles as released programs do: pip install 'leadline[compat]'",
     "h5py": "reads data sets kept in HDF5: pip install 'leadline[datasets]'",
+    "pyarrow": "reads tables of pairs in Parquet: pip install 'leadline[parquet]'",
+    "onnxruntime": "runs models in ONNX files: pip install 'leadline[onnx]'",
+    "ray": "labels and predicts on many machines: pip install 'leadline[ray]'",
+    "bitsandbytes": "keeps optimisers' states in 8 bits: pip install 'leadline[lean]'",
 }
 FEW_STEPS = 4  # at so many steps or fewer, the spacing of timesteps decides everything
 

@@ -113,7 +113,7 @@ def _place(card: Card) -> str:
 
 
 def _size(card: Card) -> str:
-    return f"{card.parameters / 1e6:.3g} M" if card.parameters else "unknown"
+    return card.millions or "unknown"
 
 
 def _given(facts: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 
 from leadline import ade20k, image
 from leadline.data.sample import Array, Sample
-from leadline.errors import DataError
+from leadline.errors import DataError, did_you_mean
 from leadline.scenes import CLASSES, LAYOUTS, Scene, Textures, render
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
@@ -38,7 +38,7 @@ class Scenes:
         textures: str | Path | None = None,
     ) -> None:
         if kind is not None and kind not in LAYOUTS:
-            raise DataError(f"scenes of kind {kind!r} are unknown: choose one of {', '.join(LAYOUTS)}")
+            raise DataError(f"scenes of kind {kind!r} are unknown: {did_you_mean(kind, LAYOUTS)}")
         if not 0 < count <= SEEDS_PER_SET:
             raise DataError(
                 f"count is {count}, wanted 1 to {SEEDS_PER_SET}: use another seed for more scenes"

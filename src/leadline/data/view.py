@@ -16,7 +16,7 @@ from leadline import crops
 from leadline.data.augment import cut
 from leadline.data.mix import Scalable, Set
 from leadline.data.sample import Sample
-from leadline.errors import DataError, UsageError
+from leadline.errors import DataError, UsageError, did_you_mean
 from leadline.surface import d2nt
 
 ONE_BASED = {"d2nt": 0.0, "e2e-ft": -1.0}  # E2E-FT counts the first pixel as 1 in files that count it as 0
@@ -41,7 +41,7 @@ class View(BaseModel):
     @classmethod
     def _known(cls, crop: str | None) -> str | None:
         if crop is not None and crop not in crops.BOXES:
-            raise ValueError(f"crop is {crop!r}: choose one of {', '.join(crops.BOXES)}")
+            raise ValueError(f"crop is {crop!r}: {did_you_mean(crop, crops.BOXES)}")
         return crop
 
     @model_validator(mode="after")

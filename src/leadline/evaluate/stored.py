@@ -14,7 +14,7 @@ import numpy as np
 
 from leadline import save
 from leadline.camera import NORMAL_FRAMES, convert_normals
-from leadline.errors import DataError, SaveError, UsageError, did_you_mean
+from leadline.errors import DataError, SaveError, UsageError
 from leadline.prediction import Kind, Prediction
 from leadline.protocols import Rule
 from leadline.save import containers
@@ -78,12 +78,11 @@ def meaning_of(folder: Path, kind: str | None = None, frame: str | None = None) 
     kind, frame = kind or said.get("kind"), frame or said.get("frame")
     if kind is None:
         raise UsageError(f"{folder} does not say what its predictions are: add --kind, such as affine_depth")
-    if kind not in list(Kind):
-        raise UsageError(f"kind is {kind!r}: {did_you_mean(kind, [str(k) for k in Kind])}")
-    if kind == Kind.normals and frame not in NORMAL_FRAMES:
+    held = Kind.named(kind)
+    if held is Kind.normals and frame not in NORMAL_FRAMES:
         known = ", ".join(NORMAL_FRAMES)
         raise UsageError(f"frame of the normals in {folder} is {frame!r}: add --frame, one of {known}")
-    return Meaning(Kind(kind), frame or FRAME, str(said.get("model", "")))
+    return Meaning(held, frame or FRAME, str(said.get("model", "")))
 
 
 def read(folder: Path, picture: str, rule: Rule, meaning: Meaning) -> Prediction:

@@ -52,11 +52,11 @@ def read(
     files give `kind`; for normals also their `frame`; for 16-bit PNGs also `scale` (value = count * scale +
     offset; 0.001 for millimetres). Invalid are the pixels that are not finite, masked, or 0 in metric counts.
 
-    Raises SaveError for a file that cannot be read, does not say what it holds, or says something else than
-    the caller.
+    Raises UsageError for an unknown kind, SaveError for a file that cannot be read, does not say what it
+    holds, or says something else than the caller.
     """
     path = Path(path)
-    hints = Hints(Kind(kind) if kind is not None else None, frame, scale, offset)
+    hints = Hints(Kind.named(kind) if kind is not None else None, frame, scale, offset)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise SaveError(f"{path}: no format of values; one of {', '.join(_READERS)} is needed")
