@@ -10,6 +10,7 @@ import typer
 
 from leadline.cli import models as known
 from leadline.cli import ui
+from leadline.cli.options import EnsembleSize, Plain, Quiet, Steps
 
 
 def bench(
@@ -24,18 +25,18 @@ def bench(
     dtype: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="auto, float32, float16, bfloat16.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of denoising.")] = None,
-    ensemble_size: Annotated[int | None, typer.Option(metavar="N", min=1, help="Predictions merged.")] = None,
+    steps: Steps = None,
+    ensemble_size: EnsembleSize = None,
     own_resolution: Annotated[
         bool, typer.Option("--own-resolution", help="Work at the model's, not at the pictures' size.")
     ] = False,
-    plain: Annotated[bool, typer.Option("--plain", help="No fast forms of networks.")] = False,
+    plain: Plain = False,
     repeats: Annotated[int, typer.Option(metavar="N", min=1, help="Pictures that are timed.")] = 20,
     warm_up: Annotated[int, typer.Option(metavar="N", min=0, help="Pictures before them.")] = 3,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Ends in .json, .md, .tex or .csv.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Time and peak memory per picture. Options with several values may be given again and again.
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from leadline.cli import ui
+from leadline.cli.options import Quiet
 from leadline.errors import UsageError
 
 
@@ -26,7 +27,7 @@ def convert(
         ),
     ] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Half the size, rounded.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Turn a published checkpoint into a folder of safetensors. No code in it is run."""
     from leadline import cards

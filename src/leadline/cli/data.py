@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from leadline.cli import datasets, ui
+from leadline.cli.options import Json, NoProgress, Processes
 from leadline.errors import UsageError, did_you_mean
 
 app = typer.Typer(no_args_is_help=True, help="Data sets: prepare, check, look at, or make them.")
@@ -33,11 +34,9 @@ def synth(
     textures: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Photographs to use on surfaces.", file_okay=False)
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Processes. [default: one per core]")
-    ] = None,
-    json_report: Annotated[bool, typer.Option("--json", help="Print what is there as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    workers: Processes = None,
+    json_report: Json = False,
+    quiet: NoProgress = False,
 ) -> int:
     """Render scenes with exact depth and normals into a folder; run again to go on."""
     sizes = datasets.parse_sizes(size)
@@ -60,7 +59,7 @@ def synth(
             )
     except KeyboardInterrupt:
         ui.say(f"stopped; what is in {out} is complete, the same command goes on")
-        return 130
+        return ui.INTERRUPTED
     if json_report:
         ui.report({"folder": str(out), "count": count, "seed": seed, "sizes": [list(s) for s in sizes]})
     else:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leadline.cli import ui
+from leadline.cli.options import Json, NoProgress, Processes
 from leadline.errors import UsageError
 
 if TYPE_CHECKING:
     from leadline.data.scan import Line, Progress, Source
 
-INTERRUPTED = 130
 SHOWN = 10  # refused pictures that are named on the terminal; all of them are in the records
 Name = Annotated[str, typer.Argument(metavar="SET", help="Such as hypersim.", show_default=False)]
 Place = Annotated[
@@ -39,14 +39,14 @@ Normals = Annotated[str | None, typer.Option(metavar="HOW", help="Of the depth: 
 Filter = Annotated[
     str, typer.Option(metavar="NAME", help="Refuse more than impossible values: marigold, metric.")
 ]
-Workers = Annotated[int | None, typer.Option(metavar="N", min=1, help="Processes. [default: one per core]")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Record = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Keep a line per picture there, and go on from it.")
+]
 
 
 def prepare(
     name: Name,
-    out: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to fill.")],
+    out: Annotated[Path, typer.Option("--out", "--output", "-o", metavar="DIR", help="Folder to fill.")],
     path: Place = None,
     list_file: List = None,
     layout: Layout = None,
@@ -60,9 +60,9 @@ def prepare(
         str, typer.Option(metavar="NAME", help="pairs, or for hypersim marigold: its PNGs and lists.")
     ] = "pairs",
     size: Annotated[str | None, typer.Option(metavar="HxW", help="Bring pictures to this size.")] = None,
-    workers: Workers = None,
+    workers: Processes = None,
     json_report: Json = False,
-    quiet: Quiet = False,
+    quiet: NoProgress = False,
 ) -> int:
     """Decode a data set once into a form that trains fast; run again to go on."""
     from leadline.data import prepare as preparing
@@ -97,12 +97,10 @@ def check(
     range_m: Range = None,
     normals: Normals = None,
     filter: Filter = "none",
-    record: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Keep a line per picture there, and go on from it.")
-    ] = None,
-    workers: Workers = None,
+    record: Record = None,
+    workers: Processes = None,
     json_report: Json = False,
-    quiet: Quiet = False,
+    quiet: NoProgress = False,
 ) -> int:
     """Read every picture; say which cannot be right, and why. Look for rays, disparities, mirrors, axes."""
     from leadline.data import scan
@@ -132,12 +130,10 @@ def stats(
     count: Annotated[
         int | None, typer.Option("--count", "-n", metavar="N", min=1, help="So many, spread over the set.")
     ] = None,
-    record: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Keep a line per picture there, and go on from it.")
-    ] = None,
-    workers: Workers = None,
+    record: Record = None,
+    workers: Processes = None,
     json_report: Json = False,
-    quiet: Quiet = False,
+    quiet: NoProgress = False,
 ) -> int:
     """Sizes, depths and known shares of a data set, from the least to the largest by quarters."""
     from leadline.data import scan
@@ -159,7 +155,7 @@ def stats(
 
 def show(
     name: Name,
-    out: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="A PNG file.")],
+    out: Annotated[Path, typer.Option("--out", "--output", "-o", metavar="FILE", help="A PNG file.")],
     path: Place = None,
     list_file: List = None,
     layout: Layout = None,
@@ -232,7 +228,7 @@ def _progress(title: str, quiet: bool) -> Iterator[Progress]:
             yield lambda done, total, name: step(done, total, name)
     except KeyboardInterrupt:
         ui.say("stopped; what was done is complete, the same command goes on")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(ui.INTERRUPTED) from None
 
 
 def _end(lines: list[Line], out: Path | None, json_report: bool, doubts: list[str] | None = None) -> int:

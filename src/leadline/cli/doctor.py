@@ -15,6 +15,7 @@ import typer
 
 from leadline.cli import ui
 from leadline.cli.models import card_of
+from leadline.cli.options import Json
 from leadline.errors import LeadlineError
 
 PACKAGES = (
@@ -49,7 +50,7 @@ def doctor(
         list[str] | None,
         typer.Argument(metavar="[MODEL]...", help="Names or folders to test. [default: what is bundled]"),
     ] = None,
-    json_report: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_report: Json = False,
 ) -> int:
     """Show versions, devices, cores and memory, and test the models. Exit code 1: something is wrong."""
     checks = []

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leadline.cli import ui
+from leadline.cli import options, ui
 from leadline.cli.models import check
 from leadline.errors import DeviceError, DocumentError, KindError, UsageError
 
 if TYPE_CHECKING:
     from leadline.evaluate import Outcome, Stored
 
-INTERRUPTED = 130
 SHOWN = 20  # pictures without figures that are named
 
 
@@ -50,24 +49,24 @@ def evaluate(
         bool, typer.Option("--save-predictions", help="Keep them as .npy, by Marigold's names.")
     ] = False,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Pictures of each set.")] = None,
-    shard: Annotated[str | None, typer.Option(metavar="I/N", help="Part I of N. [default: all]")] = None,
-    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Pictures at a time.")] = 1,
+    shard: options.Shard = None,
+    batch_size: options.BatchSize = 1,
     processing_res: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="Pixels to work at. [default: the protocol's]")
     ] = None,
     steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of denoising.")] = None,
-    ensemble_size: Annotated[int | None, typer.Option(metavar="N", min=1, help="Predictions merged.")] = None,
+    ensemble_size: Annotated[int | None, typer.Option(metavar="N", min=1, help="Merged into one.")] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", min=0, help="[default: the protocol's]")] = None,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda:0, mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(metavar="NAME", help="auto, float32, float16, bfloat16.")] = "auto",
-    plain: Annotated[bool, typer.Option("--plain", help="No fast forms of networks: slower.")] = False,
-    compat: Annotated[str | None, typer.Option(metavar="NAME", help="Arithmetic of a program.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="Fetch missing weights.")] = False,
-    card: Annotated[str | None, typer.Option(metavar="NAME", help="What a folder is.")] = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    plain: options.Plain = False,
+    compat: options.Compat = None,
+    download: options.Download = False,
+    card: options.Card = None,
     overwrite: Annotated[bool, typer.Option("--overwrite/--resume", help="Do again what is done.")] = False,
     show: Annotated[bool, typer.Option("--protocols", help="List the protocols and their data.")] = False,
     json_report: Annotated[bool, typer.Option("--json", help="Print results.json.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
+    quiet: options.Quiet = False,
 ) -> int:
     """Measure models on data sets. Run again to go on where it stopped."""
     if show:
@@ -135,7 +134,7 @@ def _report(outcome: Outcome, out: Path, json_report: bool, quiet: bool) -> int:
         ui.say(f"failed: {len(outcome.failed) - SHOWN} more, named in {out / 'results.json'}")
     if outcome.interrupted:
         ui.say(f"stopped; what is in {out} is kept, the same command goes on")
-        return INTERRUPTED
+        return ui.INTERRUPTED
     if outcome.document is None:
         ui.say(f"this part is done; {out / 'results.json'} is written with the last one", quiet)
     elif json_report:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leadline.cli import ui
+from leadline.cli import options, ui
 from leadline.cli.models import check
 from leadline.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
     from leadline.label import Summary
 
-INTERRUPTED = 130
 SHOWN = 20  # photographs without labels that are named
 
 
@@ -44,28 +43,24 @@ def label(
         int, typer.Option(metavar="N", min=0, help="Longer edge of what is stored; 0: as it is.")
     ] = 1024,
     per_shard: Annotated[int, typer.Option(metavar="N", min=1, help="Photographs in a shard.")] = 256,
-    shard: Annotated[str | None, typer.Option(metavar="I/N", help="Part I of N. [default: all]")] = None,
-    engine: Annotated[str, typer.Option(metavar="NAME", help="plain, or ray.")] = "plain",
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Of Ray. [default: one per GPU]")
-    ] = None,
+    shard: options.Shard = None,
+    engine: options.Engine = "plain",
+    workers: options.Workers = None,
     retry: Annotated[bool, typer.Option("--retry", help="Redo shards with failures.")] = False,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Enter subfolders.")] = False,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of each picture's noise.")] = 0,
+    recursive: options.Recursive = False,
+    seed: options.Seed = 0,
     processing_res: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="Pixels to work at. [default: model's]")
     ] = None,
-    steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of denoising.")] = None,
-    ensemble_size: Annotated[int | None, typer.Option(metavar="N", min=1, help="Predictions merged.")] = None,
-    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Pictures at a time.")] = 4,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda:0, mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(metavar="NAME", help="auto (float32), float16, bfloat16.")] = "auto",
-    card: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What a folder without card.yaml is.")
-    ] = None,
-    download: Annotated[bool, typer.Option("--download", help="Fetch missing weights.")] = False,
-    json_report: Annotated[bool, typer.Option("--json", help="Print a JSON report.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
+    steps: options.Steps = None,
+    ensemble_size: options.EnsembleSize = None,
+    batch_size: options.BatchSize = 4,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    card: options.Card = None,
+    download: options.Download = False,
+    json_report: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> int:
     """Depth, classes and captions of photographs, for training; run again to go on."""
     from leadline.evaluate.shards import parse
@@ -101,7 +96,7 @@ def label(
             )
     except KeyboardInterrupt:
         ui.say(f"stopped; the shards in {out} are whole, the same command goes on")
-        return INTERRUPTED
+        return ui.INTERRUPTED
     except DeviceError as error:
         raise UsageError(str(error)) from None
     return _report(summary, out, json_report, quiet)

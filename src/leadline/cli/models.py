@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leadline.cli import ui
+from leadline.cli.options import Json
 from leadline.errors import UsageError, WeightsError
 
 if TYPE_CHECKING:
     from leadline.cards import Card
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 app = typer.Typer(no_args_is_help=True, help="The models: what they predict, and on what terms.")
 

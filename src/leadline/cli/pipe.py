@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from leadline.errors import SaveError, UsageError
 
 if TYPE_CHECKING:
     from leadline.cli.camera import CameraOf
-    from leadline.image import Picture
-    from leadline.prediction import Prediction
+    from leadline.cli.watched import Watched
+    from leadline.jobs import Known
     from leadline.save import Style
 
 PIPE = "-"  # as input: stdin; as output: stdout
@@ -35,30 +35,32 @@ def check(inputs: list[str], out: str, json_report: bool) -> None:
         raise UsageError(f"{inputs[0]} is no file: a pipe takes one picture")
 
 
-def read(source: str, max_pixels: int, camera_of: CameraOf | None) -> Picture:
-    """The picture on stdin, or of a file, with the camera that the options describe."""
-    from leadline import image
-
-    picture = image.read(sys.stdin.buffer.read() if source == PIPE else source, max_pixels=max_pixels)
-    return image.read(picture, camera=camera_of and camera_of(picture.width, picture.height))
-
-
-def write(
-    prediction: Prediction,
-    picture: Picture,
+def predict(
+    model: Watched,
+    source: str,
     out: str,
+    asked: dict[str, Any],
+    *,
     formats: list[str] | None,
     style: Style,
+    camera: CameraOf | None,
+    known: Known | None,
+    max_pixels: int,
     overwrite: bool,
 ) -> list[Path]:
-    """The bytes of the one format to stdout, or files named `stdin` into a folder: their paths."""
-    from leadline import save
+    """Predict the picture on stdin, or in a file, to stdout, or to files named `stdin`: their paths."""
+    from leadline import image, save
 
+    save.choose(formats, known.check(model.kind) if known else model.kind, style)  # said before the work
+    picture = image.read(sys.stdin.buffer.read() if source == PIPE else source, max_pixels=max_pixels)
+    picture = image.read(picture, camera=camera and camera(picture.width, picture.height))
+    result = model.one(picture, **asked)
+    result = known.align(result, picture) if known else result
     if out == PIPE and formats:
-        sys.stdout.buffer.write(save.encode(prediction, formats[0], rgb=picture.rgb, style=style))
+        sys.stdout.buffer.write(save.encode(result, formats[0], rgb=picture.rgb, style=style))
         sys.stdout.buffer.flush()
         return []
-    outputs = save.plan(prediction, STEM, formats, rgb=picture.rgb, style=style)
+    outputs = save.plan(result, STEM, formats, rgb=picture.rgb, style=style)
     files = {save.inside(Path(out), output.name): output for output in outputs}
     for path in files:
         if os.path.lexists(path) and not overwrite:

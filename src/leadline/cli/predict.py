@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
@@ -12,18 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leadline.cli import align, camera, pipe, ui
+from leadline.cli import align, camera, options, pipe, ui
 from leadline.cli.models import check
-from leadline.errors import DeviceError, LeadlineError, UsageError, printable
+from leadline.cli.watched import Watched
+from leadline.errors import DeviceError, UsageError, printable
 
 if TYPE_CHECKING:
-    from leadline.image import Picture
     from leadline.jobs import Summary
     from leadline.predict import Model
-    from leadline.prediction import Prediction
     from leadline.save import Style
 
-INTERRUPTED = 130
 SHOWN = 12  # result files that a terminal gets to see
 
 
@@ -62,14 +59,9 @@ def predict(
     tile: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="What is larger, in tiles of N pixels.")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of each picture's noise.")] = 0,
-    steps: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Of denoising. [default: model's]")
-    ] = None,
-    ensemble_size: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Merged into one. [default: model's]"),
-    ] = None,
+    seed: options.Seed = 0,
+    steps: options.Steps = None,
+    ensemble_size: options.EnsembleSize = None,
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="Also how far an ensemble disagrees: npz, exr.")
     ] = False,
@@ -81,11 +73,9 @@ def predict(
     captions: Annotated[
         str | None, typer.Option(metavar="WHAT", help="JSON file, captioner's name, auto (BLIP-2).")
     ] = None,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda:0, mps.")] = "auto",
-    dtype: Annotated[
-        str, typer.Option(metavar="NAME", help="auto (float32), float16, bfloat16.", show_default=False)
-    ] = "auto",
-    plain: Annotated[bool, typer.Option("--plain", help="No fast forms of networks: slower.")] = False,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    plain: options.Plain = False,
     offload: Annotated[
         bool, typer.Option("--offload", help="Networks wait off the GPU, for memory.")
     ] = False,
@@ -95,13 +85,13 @@ def predict(
     vae: Annotated[
         str | None, typer.Option(metavar="NAME", help="Light autoencoder, lossy: tiny, or folder.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Pictures at a time.")] = 1,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Enter subfolders.")] = False,
+    batch_size: options.BatchSize = 1,
+    recursive: options.Recursive = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite/--skip-existing", help="Redo what is done.")
     ] = False,
-    engine: Annotated[str, typer.Option(metavar="NAME", help="plain, or ray.")] = "plain",
-    workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of ray. [default: GPUs]")] = None,
+    engine: options.Engine = "plain",
+    workers: options.Workers = None,
     on_error: Annotated[OnError, typer.Option(metavar="WORD", help="continue, or stop.")] = OnError.CONTINUE,
     max_pixels: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Refuse larger. [default: 178956970]")
@@ -110,14 +100,9 @@ def predict(
     cmap: Annotated[
         str | None, typer.Option(metavar="NAME", help="Colours of pictures. [default: spectral]")
     ] = None,
-    compat: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Arithmetic of a program: docs/predict.md."),
-    ] = None,
-    download: Annotated[bool, typer.Option("--download", help="Fetch missing weights.")] = False,
-    card: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What a folder without card.yaml is.")
-    ] = None,
+    compat: options.Compat = None,
+    download: options.Download = False,
+    card: options.Card = None,
     align_to: Annotated[
         str | None, typer.Option("--align", metavar="WHAT", help="CSV, depth map, folder, model:NAME.")
     ] = None,
@@ -132,8 +117,8 @@ def predict(
     focal_mm: Annotated[float | None, typer.Option(metavar="F", help="Focal length in mm, and")] = None,
     sensor_mm: Annotated[float | None, typer.Option(metavar="W", help="the sensor's width in mm.")] = None,
     K: Annotated[str | None, typer.Option("--K", metavar="FX,FY,CX,CY", help="Intrinsics, pixels.")] = None,
-    json_report: Annotated[bool, typer.Option("--json", help="Print a JSON report.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
+    json_report: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> int:
     """Depth of photographs, or --task metric or normals. What is done is skipped."""
     from leadline import image, save
@@ -146,17 +131,21 @@ def predict(
     piped = pipe.PIPE in inputs or out == pipe.PIPE
     if piped:
         pipe.check(inputs, out, json_report)
-    way: dict[str, Any] = {"fast": not plain, "offload": offload, "compile": compile, "vae": vae}
-    place: dict[str, Any] = {"device": device, "dtype": dtype, "download": download}
     spread = _spread(engine, workers, piped, align_to)
+    place: dict[str, Any] = {"device": device, "dtype": dtype, "download": download}
+    way: dict[str, Any] = {"fast": not plain, "offload": offload, "compile": compile, "vae": vae}
     make = partial(_load, _chosen(model, task), compat=compat, card=card, **place, **way)
     loaded = make(device="cpu") if spread else make()  # there, this process only plans
     watched = Watched(loaded, lambda line: ui.say(line, quiet))
-    limit = max_pixels or image.MAX_PIXELS
-    asked: dict[str, Any] = {"seed": seed, "processing_res": processing_res, "steps": steps}
-    uncertainty = uncertainty or "uncertainty" in (chosen or ())
-    asked |= {"ensemble_size": ensemble_size, "uncertainty": uncertainty, "tile": tile}
-    asked |= {"also": [*_names(also), *["segmentation"] * segmentation]}
+    asked: dict[str, Any] = {
+        "seed": seed,
+        "processing_res": processing_res,
+        "steps": steps,
+        "ensemble_size": ensemble_size,
+        "uncertainty": uncertainty or "uncertainty" in (chosen or ()),
+        "tile": tile,
+        "also": [*_names(also), *["segmentation"] * segmentation],
+    }
     if captions is not None:
         from leadline.captions import choose
 
@@ -164,13 +153,10 @@ def predict(
         asked["captions"] = choose(captions, device=device, download=download)
     watched.check(**asked)
     known = align.choose(align_to, align_method, align_scale, lambda name: _load(name, card=None, **place))
+    how: dict[str, Any] = {"formats": chosen, "style": style, "camera": camera_of, "known": known}
+    how |= {"max_pixels": max_pixels or image.MAX_PIXELS, "overwrite": overwrite}
     if piped:
-        # a format that cannot hold it: said before the work
-        save.choose(chosen, known.check(watched.kind) if known else watched.kind, style)
-        picture = pipe.read(inputs[0], limit, camera_of)
-        result = watched.one(picture, **asked)
-        result = known.align(result, picture) if known else result
-        written = pipe.write(result, picture, out, chosen, style, overwrite)
+        written = pipe.predict(watched, inputs[0], out, asked, **how)
         ui.say(str(known), quiet or not known)
         ui.paths([] if quiet else written)
         return 0
@@ -181,64 +167,12 @@ def predict(
         from leadline.jobs import on_cluster
 
         crew = on_cluster.crew(make, workers=workers, device=device)
+    how |= {"batch_size": batch_size, "recursive": recursive, "on_error": on_error.value, "crew": crew}
     names: list[str] = []
     with ui.bar("pictures", quiet) as step:
-        summary = jobs.files(
-            inputs,
-            out,
-            model=watched,
-            formats=chosen,
-            style=style,
-            **asked,
-            batch_size=batch_size,
-            camera=camera_of,
-            known=known,
-            max_pixels=limit,
-            recursive=recursive,
-            overwrite=overwrite,
-            on_error=on_error.value,
-            progress=_noting(names, step),
-            crew=crew,
-        )
+        summary = jobs.files(inputs, out, model=watched, **asked, **how, progress=_noting(names, step))
     ui.say(str(known), quiet or not (known and known.residuals))
     return _report(summary, Path(out), names, json_report, quiet)
-
-
-class Watched:
-    """A model that says once, with its first result, what goes on."""
-
-    def __init__(self, model: Model, say: Callable[[str], None]) -> None:
-        self.model = model
-        self.say: Callable[[str], None] | None = say
-        self.kind, self.card = model.kind, model.card
-        self.method, self.network, self.dtype = model.method, model.network, model.dtype
-
-    def check(self, **options: Any) -> None:
-        """Raises UsageError for options that this model does not have, before the work."""
-        self.model.stream([], **options)
-
-    def stream(self, images: Iterable[Picture], **options: Any) -> Iterator[Prediction | LeadlineError]:
-        """As `Model.stream`."""
-        for result in self.model.stream(images, **options):
-            self._note(result)
-            yield result
-
-    def one(self, picture: Picture, **options: Any) -> Prediction:
-        """The prediction of one picture; its error is raised."""
-        (result,) = self.stream([picture], **options)
-        if isinstance(result, LeadlineError):
-            raise result
-        return result
-
-    def _note(self, result: Prediction | LeadlineError) -> None:
-        if self.say is None or isinstance(result, LeadlineError):
-            return
-        height, width = result.settings["processed_size"]
-        sizes = f"{result.width}x{result.height} worked on at {width}x{height}"
-        if tiles := result.settings.get("tiles"):
-            sizes += f" in {tiles['count']} tiles of {tiles['size'][1]}x{tiles['size'][0]}"
-        self.say(f"{sizes} by {self.model.describe()}; licence {self.card.licence}")
-        self.say = None
 
 
 def _names(words: list[str] | None) -> list[str]:
@@ -283,12 +217,12 @@ def _spread(engine: str, workers: int | None, piped: bool, align_to: str | None)
     return engine == "ray"
 
 
-def _load(model: str, *, card: str | None, **options: Any) -> Model:
+def _load(model: str, *, card: str | None, **way: Any) -> Model:
     check(model, card)  # a wrong name is a mistake in the command
     from leadline.predict import load
 
     try:
-        return load(model, card=card, **options)
+        return load(model, card=card, **way)
     except DeviceError as error:
         raise UsageError(str(error)) from None
 
@@ -324,5 +258,5 @@ def _report(summary: Summary, out: Path, names: list[str], json_report: bool, qu
     elif not quiet and (len(files) <= SHOWN or not sys.stdout.isatty()):
         ui.paths(files)
     if summary.interrupted:
-        return INTERRUPTED
+        return ui.INTERRUPTED
     return 1 if summary.failed else 0

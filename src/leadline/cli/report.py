@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from leadline.cli import ui
+from leadline.cli.options import Quiet
 from leadline.errors import UsageError
 
 
@@ -40,7 +41,7 @@ def report(
     ] = None,
     photo: Annotated[Path | None, typer.Option(metavar="FILE", help="For --spread.")] = None,
     steps: Annotated[int, typer.Option(metavar="N", min=2, help="For --spread.")] = 50,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Tables, box plots, curves and pictures of runs in one file, beside what the papers print."""
     from leadline import report as engine

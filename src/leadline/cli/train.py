@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from leadline.cli import ui
+from leadline.cli.options import Json, NoProgress
 from leadline.errors import DocumentError, UsageError
 
 if TYPE_CHECKING:
     from leadline.recipe import Recipe
-
-INTERRUPTED = 130
 
 
 def train(
@@ -38,8 +37,8 @@ def train(
         str | None, typer.Option(metavar="ID", help="Upload the finished model, as someone/my-depth.")
     ] = None,
     public: Annotated[bool, typer.Option("--public", help="A repository made for it is public.")] = False,
-    json_report: Annotated[bool, typer.Option("--json", help="Print how it ended as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json_report: Json = False,
+    quiet: NoProgress = False,
 ) -> int:
     """Train a model by a recipe. Ctrl-C and SIGTERM save and stop; the same command goes on."""
     for word in overrides or []:
@@ -70,7 +69,7 @@ def train(
         ui.report({"run": str(folder), "step": outcome.step, "finished": outcome.finished, "model": model})
     elif model:
         ui.paths([model])
-    return 0 if outcome.finished or outcome.signal == "SIGTERM" else INTERRUPTED
+    return 0 if outcome.finished or outcome.signal == "SIGTERM" else ui.INTERRUPTED
 
 
 def _plan(recipe: Recipe, json_report: bool) -> int:

@@ -19,6 +19,7 @@ from leadline.errors import LeadlineError, UsageError, printable
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+INTERRUPTED = 130  # exit code after Ctrl-C, as of other programs
 HEARTBEAT_S = 10  # between two lines of progress where stderr is no terminal
 
 
