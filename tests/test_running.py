@@ -366,6 +366,7 @@ COMPILER = pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compi
 
 
 @COMPILER
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_compiled_equals_uncompiled(caplog, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))

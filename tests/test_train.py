@@ -9,7 +9,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))  # loader processes import the data set by this name
 
+import processes
 from training import KillAt, Straight, small_recipe
 
 from leadline import methods, recipe
@@ -86,9 +86,9 @@ def test_a_stop_at_any_step_and_at_stage_borders_changes_nothing(undisturbed, tm
 
 SCRIPT = """
 import os, signal, sys
-sys.path.insert(0, {tests!r})
 import torch
 from leadline.train import checkpoint, train
+import processes
 from training import KillAt, Straight, small_recipe
 
 def die_while_saving(state, file):
@@ -99,18 +99,14 @@ def die_while_saving(state, file):
 if sys.argv[1] == "saving":
     checkpoint.torch.save = die_while_saving
 step = 13 if sys.argv[1] == "step" else 99
-if __name__ == "__main__":
-    train(small_recipe(*sys.argv[3:]), sys.argv[2], method=Straight(), display=KillAt(step, signal.SIGKILL))
+train(small_recipe(*sys.argv[3:]), sys.argv[2], method=Straight(), display=KillAt(step, signal.SIGKILL))
 """
 
 
 @pytest.mark.parametrize(("moment", "reached", "workers"), [("step", 10, 1), ("saving", 5, 0)])
 def test_killed_and_resumed_equals_undisturbed(undisturbed, tmp_path, moment, reached, workers):
-    script = SCRIPT.format(tests=str(Path(__file__).parent))
-    killed = subprocess.Popen(
-        [sys.executable, "-c", script, moment, str(tmp_path), f"workers={workers}"], start_new_session=True
-    )
-    assert killed.wait(60) == -signal.SIGKILL
+    killed = processes.start(f"-c {SCRIPT}", moment, tmp_path, f"workers={workers}")
+    assert killed.wait() == -signal.SIGKILL
     assert everyone_leaves(killed.pid)
     assert checkpoint.steps(tmp_path / "checkpoints")[-1] == reached
     assert train(small_recipe(), tmp_path, method=Straight()).finished
@@ -139,17 +135,15 @@ def test_loader_processes_do_not_change_the_training(undisturbed, tmp_path):
 @pytest.mark.parametrize("moment", ["start", "train"])
 def test_sigterm_to_the_whole_process_group_saves(tmp_path, moment):
     """As a service manager or a closed terminal sends it: the loaders must not die before the checkpoint."""
-    script = [sys.executable, str(Path(__file__).parent / "training.py"), str(tmp_path), "workers=2"]
     many = ["stages.first.steps=100000", "every.checkpoint=0"]
-    process = subprocess.Popen([*script, *many], start_new_session=True, stdout=subprocess.PIPE, text=True)
+    process = processes.start("training.py", tmp_path, "workers=2", *many)
     log = tmp_path / "log.jsonl"
     deadline = time.monotonic() + 60
     while not (log.exists() and f'"{moment}"' in log.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert "stopped by SIGTERM" in out
+    assert process.wait() == 0
+    assert "stopped by SIGTERM" in process.out
     assert len(checkpoint.steps(tmp_path / "checkpoints")) >= 1
 
 
@@ -370,13 +364,12 @@ def together(run: Path, *overrides: str) -> None:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    script = [sys.executable, str(Path(__file__).parent / "training.py"), str(run), *overrides]
     world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     ranks = [
-        subprocess.Popen(script, env=os.environ | world | {"RANK": rank, "LOCAL_RANK": rank})
+        processes.start("training.py", run, *overrides, env=world | {"RANK": rank, "LOCAL_RANK": rank})
         for rank in ("0", "1")
     ]
-    assert [process.wait(240) for process in ranks] == [0, 0]
+    assert [process.wait(240) for process in ranks] == [0, 0], ranks[0].err
 
 
 def test_two_processes_train_as_one_with_twice_the_batch(tmp_path):

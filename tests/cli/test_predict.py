@@ -4,13 +4,13 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from types import SimpleNamespace
 from unittest.mock import ANY
 
 import numpy as np
+import processes
 import pytest
 from PIL import Image
 from tests.bad_inputs import write_all
@@ -404,17 +404,17 @@ def test_bad_inputs_end_in_one_line_each_and_the_good_ones_are_done(tiny_model, 
     good = [save_photo(tmp_path / "in" / f"good{i}.png", seed=i) for i in range(3)]
     listed = tmp_path / "all.txt"
     listed.write_text("\n".join(str(path) for path in [good[0], *(p for p, _ in bad), *good[1:]]))
-    command = [sys.executable, "-m", "leadline", "predict", listed, "-o", tmp_path / "out", "-m", tiny_model]
-    done = subprocess.run([*map(str, command), "-q", "--json"], capture_output=True, text=True)
+    words = ["predict", listed, "-o", tmp_path / "out", "-m", tiny_model, "-q", "--json"]
+    done = processes.run("-m leadline", *words)
     assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    report = json.loads(done.stdout)
+    assert "Traceback" not in done.err
+    report = json.loads(done.out)
     assert report["done"] == 3
     assert len(report["failed"]) == len(bad) >= 60
     reasons = {failure["input"]: failure["reason"] for failure in report["failed"]}
     for path, word in bad:
         assert word in reasons[str(path)], path.name
-    lines = done.stderr.splitlines()
+    lines = done.err.splitlines()
     assert len(lines) == len(bad)
     assert all(line.startswith("failed: ") for line in lines)
 
@@ -423,15 +423,13 @@ def test_ctrl_c_finishes_the_picture_and_says_how_to_go_on(tiny_model, tmp_path)
     for i in range(400):
         save_photo(tmp_path / "in" / f"{i:03}.png")
     words = ["predict", tmp_path / "in", "-o", tmp_path / "out", "-m", tiny_model]
-    command = [sys.executable, "-m", "leadline", *map(str, words)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while not list((tmp_path / "out").glob("*.npy")) and process.poll() is None:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=300)
-    assert process.returncode == 130
-    assert "run the same command again" in err
-    assert "Traceback" not in err
+    process = processes.start("-m leadline", *words)
+    while not list((tmp_path / "out").glob("*.npy")) and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    assert "run the same command again" in process.err
+    assert "Traceback" not in process.err
     written = list((tmp_path / "out").glob("*.npy"))
     assert 0 < len(written) < 400
     for file in written:

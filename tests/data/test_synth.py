@@ -2,11 +2,10 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
+import processes
 import pytest
 
 from leadline.data.scenes import Scenes
@@ -59,14 +58,12 @@ def test_any_other_change_is_refused(tmp_path, change):
 def test_a_killed_run_leaves_whole_files_and_goes_on(tmp_path):
     call = f"synthesise({str(tmp_path)!r}, 400, {SIZES!r}, workers=1)"
     code = f"from leadline.data.synth import synthesise; {call}"
-    run = subprocess.Popen(
-        [sys.executable, "-c", f"if __name__ == '__main__': {code}"], start_new_session=True
-    )
+    run = processes.start(f"-c {code}")
     deadline = time.monotonic() + 120
     while len(list(tmp_path.rglob("*.npz"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
+    assert run.wait() == -signal.SIGKILL
     done = len(SynthFolder(tmp_path))
     assert 2 <= done < 400
     for index in range(done):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import measured
 import numpy as np
+import processes
 import pytest
 
 from leadline.errors import DataError, KindError, UsageError
@@ -123,8 +122,7 @@ def test_a_launcher_shares_out_the_work(tmp_path, folder, monkeypatch):
 
 
 KILLED = """
-import os, signal, sys
-sys.path[:0] = [{tests!r}]
+import os, signal
 import measured
 from leadline.evaluate import measure
 
@@ -148,9 +146,7 @@ def test_a_killed_run_goes_on_to_the_same_digits(tmp_path, folder, oriented):
         (str(tmp_path / name), str(data), str(model.kind), function)
         for name, (data, model, function) in cases.items()
     ]
-    code = KILLED.format(tests=str(Path(__file__).parents[1]), jobs=jobs)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert processes.run(f"-c {KILLED.format(jobs=jobs)}").returncode == 0
     for name, (data, model, _) in cases.items():
         (journal,) = (tmp_path / name).rglob("records-*.jsonl")
         assert journal.read_text().count('"place"') == 4

@@ -413,7 +413,7 @@ def test_stable_diffusions_unet_is_widened_when_training_starts(tmp_path):
     tiny.fill(narrow, "unet.")
     shutil.rmtree(tmp_path / "prior/unet")
     weights.save_network(narrow, tmp_path / "prior/unet")
-    started = MetricGold.load(tmp_path / "prior")
+    started = MetricGold.load(tmp_path / "prior", widen=True)
     assert_close(started.unet.conv_in.weight, narrow.conv_in.weight.repeat(1, 2, 1, 1) / 2)
     assert torch.equal(started.unet.conv_in.bias, narrow.conv_in.bias)
     assert conv_in.widen(started.unet, 8) is started.unet
