@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 from leadline import image, save
 from leadline.camera import Camera
-from leadline.captions import Captions, by
+from leadline.captions import Captions
 from leadline.errors import LeadlineError, SaveError, UsageError, printable
 from leadline.image import Picture
 from leadline.jobs.due import Task, due
@@ -156,36 +156,32 @@ def files(
     jobs = collect(inputs, recursive, out=out, written=written)
     kind = known.check(model.kind, len(jobs)) if known else model.kind
     chosen = save.choose(formats, kind, style)
-    asked = {"steps": steps, "ensemble_size": ensemble_size, "tile": tile or None}
-    more = {"uncertainty": uncertainty or "uncertainty" in chosen, "also": list(also)}
-    sampling: dict[str, Any] = {k: v for k, v in asked.items() if v is not None}
-    sampling |= {k: v for k, v in more.items() if v}
-    settings = of_run(model, style, sampling, seed=seed, processing_res=processing_res, camera=camera)
-    settings |= {"align": known.settings} if known else {}
-    if captions is not None:
-        settings["captions"] = str(by(captions))
-        sampling["captions"] = captions
+    sampling = {
+        "steps": steps,
+        "ensemble_size": ensemble_size,
+        "tile": tile or None,
+        "uncertainty": uncertainty or "uncertainty" in chosen or None,
+        "also": list(also) or None,
+        "captions": captions,
+    }
+    asked: dict[str, Any] = {"processing_res": processing_res, "seed": seed}
+    asked |= {key: value for key, value in sampling.items() if value is not None}
+    settings = of_run(model, style, asked, camera=camera, known=known)
     tasks = due(jobs, past, out, settings, chosen, overwrite)
     summary = Summary(len(jobs), skipped=len(jobs) - len(tasks))
     if not tasks:
         return summary
-    order = Order(
-        out, digest(settings), chosen, style, overwrite, on_error == "stop", camera, max_pixels, known
-    )
-    asked_of_stream: dict[str, Any] = {
-        "processing_res": processing_res,
-        "seed": seed,
-        "batch_size": batch_size,
-    }
-    stream = partial(model.stream, **asked_of_stream, **sampling)
+    stop_on_error = on_error == "stop"
+    order = Order(out, digest(settings), chosen, style, overwrite, stop_on_error, camera, max_pixels, known)
+    asked["batch_size"] = batch_size  # no setting: it changes results by rounding only
     with Manifest(out, past) as manifest:
         if order.settings not in past.settings:
             manifest.begin(settings)
         if crew is not None:
-            crew(order, tasks, {**asked_of_stream, **sampling}, summary, progress)
+            crew(order, tasks, asked, summary, progress)
             return summary
         with interruptible() as stop:
-            Run(order, manifest, summary, stop, progress).go(tasks, stream)
+            Run(order, manifest, summary, stop, progress).go(tasks, partial(model.stream, **asked))
             summary.interrupted = stop.interrupted
     return summary
 

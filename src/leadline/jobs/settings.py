@@ -8,8 +8,10 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from leadline.camera import Camera
+from leadline.captions import by
 from leadline.errors import CameraError, LeadlineError
 from leadline.image import Picture
+from leadline.jobs.known import Known
 from leadline.prediction import Kind, Prediction
 from leadline.save import Style
 
@@ -43,27 +45,27 @@ class Predictor(Protocol):
 def of_run(
     model: Predictor,
     style: Style,
-    sampling: Mapping[str, Any],
+    asked: Mapping[str, Any],
     *,
-    seed: int,
-    processing_res: int | None,
     camera: Camera | CameraOf | None,
+    known: Known | None,
 ) -> dict[str, Any]:
     """All settings that change what is in the files of a run, as JSON types. Formats only add files.
 
-    sampling: steps and the like, as far as they were asked for; the model's own follow from the model.
+    asked: options of the model's stream, as far as they were given; its own follow from the model.
     """
+    captions = asked.get("captions")
     return {
         "model": model.card.name,
         "revision": model.card.hub.revision if model.card.hub else None,
         "weights": weights_digest(model.network),
         "preset": model.method.preset.name,
         "dtype": str(model.dtype).removeprefix("torch."),
-        "seed": seed,
-        "processing_res": processing_res,
-        **sampling,
+        **asked,
+        **({} if captions is None else {"captions": str(by(captions))}),
         "camera": _words(camera) if camera else None,
         **asdict(style),
+        **({"align": known.settings} if known else {}),
     }
 
 

@@ -77,11 +77,8 @@ def make(
     fetch: the bytes of a photograph. seen: called with the name of each that is done with. Photographs that
     fail are recorded. Raises SaveError if the shard cannot be written.
     """
-    listed: list[dict[str, Any]] = []
-    failed: list[Failure] = []
 
-    def read(place: int) -> Photograph | Failed:
-        item = shard.items[place]
+    def read(item: Item) -> Photograph | Failed:
         try:
             return prepare(fetch(item), item.name, networks.order)
         except Exception as error:
@@ -90,22 +87,10 @@ def make(
     with atomic(out / tar_name(shard.number)) as temporary, open(temporary, "wb") as raw:
         file = _Hashed(raw)
         with tarfile.open(fileobj=cast(BinaryIO, file), mode="w|", format=tarfile.PAX_FORMAT) as tar:
-
-            def write(answer: tuple[int, tuple[Photograph, Labels] | Failed]) -> None:
-                place, found = answer
-                item, key = shard.items[place], shard.key(place)
-                made = found if isinstance(found, Failed) else _encoded(*found, item)
-                if isinstance(made, Failed):
-                    failed.append(_failure(item, made))
-                    return
-                for ending, data in made:
-                    _add(tar, f"{key}.{ending}", data)
-                listed.append({"key": key, "name": item.name, "files": [ending for ending, _ in made]})
-
-            ahead = 2 * networks.order.batch_size
-            with closing(overlapped(range(len(shard.items)), read, ahead)) as reads:
+            content = _Content(tar, shard)
+            with closing(overlapped(shard.items, read, 2 * networks.order.batch_size)) as reads:
                 answers = enumerate(label((reading.result() for _, reading in reads), networks))
-                with closing(overlapped(answers, write, WRITE_BEHIND)) as writes:
+                with closing(overlapped(answers, content.add, WRITE_BEHIND)) as writes:
                     for (place, _), writing in writes:
                         writing.result()
                         seen(shard.items[place].name)
@@ -114,12 +99,33 @@ def make(
         "file": tar_name(shard.number),
         "bytes": file.size,
         "sha256": file.digest.hexdigest(),
-        "count": len(listed),
-        "failed": [failure._asdict() for failure in failed],
-        "samples": listed,
+        "count": len(content.listed),
+        "failed": [failure._asdict() for failure in content.failed],
+        "samples": content.listed,
     }
     write_bytes(record_path(out, shard.number), json.dumps(record, indent=0).encode() + b"\n")
-    return Made(shard.number, len(listed), tuple(failed))
+    return Made(shard.number, len(content.listed), tuple(content.failed))
+
+
+class _Content:
+    """What is in a shard's tar file as it grows, and which photographs have failed."""
+
+    def __init__(self, tar: tarfile.TarFile, shard: Shard) -> None:
+        self.tar, self.shard = tar, shard
+        self.listed: list[dict[str, Any]] = []
+        self.failed: list[Failure] = []
+
+    def add(self, answer: tuple[int, tuple[Photograph, Labels] | Failed]) -> None:
+        """The labels of the photograph at a place of the shard."""
+        place, found = answer
+        item, key = self.shard.items[place], self.shard.key(place)
+        made = found if isinstance(found, Failed) else _encoded(*found, item)
+        if isinstance(made, Failed):
+            self.failed.append(_failure(item, made))
+            return
+        for ending, data in made:
+            _add(self.tar, f"{key}.{ending}", data)
+        self.listed.append({"key": key, "name": item.name, "files": [ending for ending, _ in made]})
 
 
 def done(out: Path, number: int) -> Made | None:
