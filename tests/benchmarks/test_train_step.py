@@ -34,6 +34,7 @@ def test_both_sides_have_the_same_loss_and_gradients(train_step, tmp_path):
     assert 0 <= train_step.difference(tmp_path) < 1e-4
 
 
+@pytest.mark.slow
 def test_what_is_planned_is_what_is_run(train_step):
     """The recipe of the plan: Adafactor, one picture of that size, on gradients that are there."""
     args = argparse.Namespace(size="tiny", picture=[64, 48])

@@ -207,7 +207,9 @@ def test_the_frozen_prior_gets_no_gradient_and_everything_else_does():
     assert not model.autoencoder.training
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant", ["full", *(pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS if name != "full")]
+)
 def test_every_variant_learns_one_batch(variant):
     torch.manual_seed(0)
     model = small(alive=False, noise=False, vae_sample="mode", **VARIANTS[variant]).train()

@@ -103,6 +103,7 @@ def test_before_equals_after_conversion(published):
     assert_close(*values, rtol=0, atol=2e-5 * float(values[0].abs().max()))
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_half_the_size_is_nearly_the_same(published, tmp_path, words):
     folders.convert(published / "PrimeDepth.ckpt", tmp_path, card(), base=words, build=BUILD, fp16=True)
