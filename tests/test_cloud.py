@@ -101,7 +101,7 @@ def test_without_a_camera_one_is_assumed_said_and_recorded(tmp_path, caplog):
 
 def test_only_metric_depth_becomes_a_cloud():
     affine = Prediction(np.ones((30, 40), np.float32), Kind.affine_depth, camera=CAMERA)
-    with pytest.raises(UsageError, match="'ply' cannot hold affine_depth"):
+    with pytest.raises(UsageError, match="'ply' cannot hold affine_depth: align it to known depths"):
         save.encode(affine, "ply")
     with pytest.raises(KindError):
         cloud.points(affine)

@@ -309,9 +309,8 @@ class _QuietPillow:
         pillow = logging.getLogger("PIL")
         self._undo.callback(pillow.setLevel, pillow.level)
         pillow.setLevel(logging.CRITICAL + 1)
-        with contextlib.suppress(
-            OSError, AttributeError
-        ):  # where libtiff, which writes to stderr, is linked in
+        # libtiff writes to stderr, where it is linked in
+        with contextlib.suppress(OSError, AttributeError):
             set_handler = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
             set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
             self._undo.callback(set_handler, set_handler(None))

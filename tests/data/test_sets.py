@@ -279,7 +279,9 @@ def test_unknown_names_are_answered_with_the_nearest(tmp_path):
 
 
 def test_where_nothing_of_the_set_lies_the_wanted_files_are_named(tmp_path):
-    with pytest.raises(DataError, match=r"nothing of kitti was found: wanted are files such as .*\(native\)"):
+    with pytest.raises(
+        DataError, match=r"nothing of data set kitti was found: wanted are files such as .*\(native\)"
+    ):
         open_set("kitti", tmp_path)
     with pytest.raises(DataError, match="lies nowhere yet"):
         open_set("kitti")

@@ -34,7 +34,7 @@ def render(document: Document, out: str | Path) -> str:
     """A benchmark in the form that the suffix of `out` names. Raises UsageError for an unknown one."""
     form = Path(out).suffix.lower()
     if form not in FORMATS:
-        raise UsageError(f"{out}: a benchmark is {did_you_mean(form, FORMATS)}: end its name so")
+        raise UsageError(f"{out}: no benchmark ends in {form!r}: {did_you_mean(form, FORMATS)}")
     return FORMATS[form](document)
 
 

@@ -22,21 +22,9 @@ from leadline.errors import UsageError
 
 SUFFIXES = frozenset(
     {
-        ".avif",
-        ".bmp",
-        ".dib",
-        ".gif",
-        ".heic",
-        ".heif",
-        ".j2k",
-        ".jfif",
-        ".jp2",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".mpo",
+        *(".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg"),
+        *(".jpg", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tif", ".tiff", ".webp"),
     }
-    | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tif", ".tiff", ".webp"}
 )
 LISTS = frozenset({".txt", ".lst", ".list"})
 LONGEST = 200  # bytes of a name; endings such as "_depth_controlnet.png" must fit into 255 with it
@@ -89,7 +77,7 @@ def collect(
         if below is None or below not in written:
             found.setdefault(item.source, item)
     if not found:
-        hint = "name files, folders or globs" if recursive else "set recursive to look into subfolders too"
+        hint = "name files, folders or globs" if recursive else "subfolders are entered by --recursive"
         raise UsageError(f"no image in {', '.join(words) or 'an empty list'}: {hint}")
     items = list(found.values())
     return [Job(item.source, name) for item, name in zip(items, _names(items), strict=True)]

@@ -111,7 +111,7 @@ def write(
     path = Path(out)
     form = path.suffix.lower()
     if form not in FORMATS:
-        raise UsageError(f"{path.name}: a report is {did_you_mean(form, FORMATS)}: end its name so")
+        raise UsageError(f"{path.name}: no report ends in {form!r}: {did_you_mean(form, FORMATS)}")
     results = load.read(runs)
     report = build(results, title, published if results else "all")
     missing: list[str] = []

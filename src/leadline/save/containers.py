@@ -24,9 +24,7 @@ from leadline.errors import SaveError
 
 Array = NDArray[Any]
 Text = Mapping[str, str]
-LARGEST = (
-    16 * 178_956_970
-)  # bytes that a compressed file may unfold to: Pillow's limit of pixels, 16 bytes each
+LARGEST = 16 * 178_956_970  # bytes a compressed file may unfold to: Pillow's limit of pixels, 16 bytes each
 IMAGE_DESCRIPTION = 270  # TIFF tag
 PNG_LEVEL = 3  # a third of the time of zlib's 6 for 5-15 % more bytes
 

@@ -202,7 +202,5 @@ def _one_line(path: Path) -> Iterator[None]:
         raise SaveError(f"{path}: {error.strerror or error}") from error
     except LeadlineError as error:
         raise SaveError(f"{path}: {error}") from error
-    except (
-        Exception
-    ) as error:  # decoders raise anything: ValueError, SyntaxError, struct.error, zlib.error ...
+    except Exception as error:  # decoders raise anything: ValueError, SyntaxError, struct.error, zlib.error
         raise SaveError(f"{path}: damaged, or not of its format ({type(error).__name__}: {error})") from error

@@ -120,7 +120,9 @@ def choose(
     for name in chosen:
         check_choice("format", name, layout)
         if name not in able:
-            raise UsageError(f"format {name!r} cannot hold {kind}: choose from {', '.join(able)}")
+            metres = kind is not None and kind.is_depth and layout[name].kinds == {Kind.metric_depth}
+            way = "align it to known depths (--align, align_to), or " if metres else ""
+            raise UsageError(f"format {name!r} cannot hold {kind}: {way}choose from {', '.join(able)}")
     if not chosen:
         raise UsageError(f"no format is given: choose from {', '.join(able)}")
     if "exr" in chosen:

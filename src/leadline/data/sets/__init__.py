@@ -188,7 +188,7 @@ def _recognise(name: str, path: str | Path | None, layouts: Iterable[str]) -> tu
                 if store.below(base).holds(signs[layout]):
                     return layout, store.below(base)
     wanted = ", ".join(f"{sign} ({layout})" for layout, sign in signs.items())
-    raise DataError(f"{path}: nothing of {name} was found: wanted are files such as {wanted}")
+    raise DataError(f"{path}: nothing of data set {name} was found: wanted are files such as {wanted}")
 
 
 def _stores(name: str, path: Path) -> Iterator[Store]:
