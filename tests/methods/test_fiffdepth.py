@@ -53,8 +53,8 @@ def test_the_released_pipelines_steps_are_met(golden):
     with torch.inference_mode():
         x_0 = latent.encode(model.autoencoder, rgb)
         assert_close(x_0, g.rgb_latent, rtol=0, atol=1e-4)
-        assert_close(model._output(x_0, 0), g.d0_latent, rtol=0, atol=1e-4)
-        assert_close(model._output(g.d0_latent, -1), g.dm1_latent, rtol=0, atol=1e-4)
+        assert_close(model.output(x_0, 0), g.d0_latent, rtol=0, atol=1e-4)
+        assert_close(model.output(g.d0_latent, -1), g.dm1_latent, rtol=0, atol=1e-4)
         decoded = latent.decode(model.autoencoder, g.d0_latent).mean(dim=1, keepdim=True)
         assert_close(decoded, g.decoded_depth_mean, rtol=0, atol=1e-4)
         found = model(rgb, also=["filtered"])
@@ -69,8 +69,8 @@ def test_a_training_step_matches_reference_with_all_gradients(golden):
     g = golden("fiffdepth/toy_training_step")
     for options, prefix in (({}, "grad_"), ({"detach_filter_input": True}, "grad_detached_")):
         model = toy(g, **options)
-        assert_close(model._output(g.rgb_latent_syn, 0), g.d0_syn, rtol=0, atol=1e-5)
-        assert_close(model._output(g.d0_real, -1), g.dm1_real, rtol=0, atol=1e-5)
+        assert_close(model.output(g.rgb_latent_syn, 0), g.d0_syn, rtol=0, atol=1e-5)
+        assert_close(model.output(g.d0_real, -1), g.dm1_real, rtol=0, atol=1e-5)
         synthetic = model.regress(g.rgb_latent_syn, g.depth_latent_syn, g.latent_mask_syn.bool())
         l_k = model.trajectory(g.rgb_latent_syn, g.depth_latent_syn, g.t_traj, g.noise)
         everywhere = torch.ones(2, 1, 6, 8, dtype=torch.bool)
@@ -88,11 +88,11 @@ def test_a_training_step_matches_reference_with_all_gradients(golden):
 def test_the_training_step_is_made_of_its_stored_parts(golden):
     g = golden("fiffdepth/toy_training_step")
     model = toy(g)
-    assert_close(model._output(g.rgb_latent_real, 0), g.d0_real, rtol=0, atol=1e-5)
+    assert_close(model.output(g.rgb_latent_real, 0), g.d0_real, rtol=0, atol=1e-5)
     b_0 = (g.rgb_latent_syn + g.depth_latent_syn) / 2
     assert_close(model.schedule.noisy(b_0, g.noise, g.t_traj), g.bt, rtol=0, atol=1e-5)
     assert_close(model.schedule.velocity(b_0, g.noise, g.t_traj), g.vt, rtol=0, atol=1e-5)
-    assert_close(model._output(g.bt, g.t_traj), g.v_pred, rtol=0, atol=1e-5)
+    assert_close(model.output(g.bt, g.t_traj), g.v_pred, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("gamma", "tag"), [(0.5, "0p5"), (0.3, "0p3"), (0.0, "0"), (1.0, "1")])
@@ -106,14 +106,14 @@ def test_blends_and_their_trajectory_match_reference(gamma, tag, golden):
     assert_close(schedule.noisy(b_0, g.eps, g.t), g[f"bt_g{tag}"], rtol=0, atol=1e-5)
     assert_close(schedule.velocity(b_0, g.eps, g.t), g[f"vt_g{tag}"], rtol=0, atol=1e-5)
     model = published(gamma=gamma)
-    model._output = lambda *_: g.pred
+    model.output = lambda *_: g.pred
     assert_close(
         model.trajectory(g.x0, g.d0, g.t, g.eps), g[f"lk_mean_g{tag}"].squeeze(), rtol=1e-5, atol=1e-5
     )
     square = (g[f"vt_g{tag}"] - g.pred).square()
     assert_close(square.mean(dim=(1, 2, 3)), g[f"lk_mean_per_sample_g{tag}"], rtol=1e-5, atol=1e-5)
     for i in range(len(g.t)):  # alone, each is its own mean, and its sum over 4 x 6 x 8 elements
-        model._output = lambda *_, i=i: g.pred[i : i + 1]
+        model.output = lambda *_, i=i: g.pred[i : i + 1]
         alone = model.trajectory(*(x[i : i + 1] for x in (g.x0, g.d0, g.t, g.eps)))
         assert_close(alone * 192, g[f"lk_sum_per_sample_g{tag}"][i], rtol=1e-5, atol=1e-5)
 
@@ -203,8 +203,8 @@ def test_the_filters_loss_reaches_the_first_pass():
     for detached in (False, True):
         model = published(detach_filter_input=detached).train()
         seen = []
-        output = model._output
-        model._output = lambda z, t, text=None, output=output, seen=seen: (
+        output = model.output
+        model.output = lambda z, t, text=None, output=output, seen=seen: (
             seen.append((t, output(z, t))) or seen[-1][1]
         )
         total = model.loss(photographs(), seeded(0)[0]).total
@@ -224,7 +224,7 @@ def test_the_trajectory_never_takes_the_timestep_of_depth(index, first, last):
     drawn = model._timesteps(200_000, seeded(0)[0])
     assert (drawn.min(), drawn.max()) == (first, last)
     told = []
-    model._output = lambda z, t: told.append(t) or z
+    model.output = lambda z, t: told.append(t) or z
     ends = torch.tensor([first, last])
     z = torch.zeros(2, 4, 2, 2)
     model.trajectory(z, z, ends, z)
@@ -258,7 +258,7 @@ def test_the_ablations_of_figure_7_are_options():
     with pytest.raises(DataError, match="teacher_step is null"):
         published(teacher_step=None).loss(words)
     model, seen = published(gamma=1), {}
-    model._output = lambda z, t, text=None: seen.update({int(torch.as_tensor(t).max()): z}) or z
+    model.output = lambda z, t, text=None: seen.update({int(torch.as_tensor(t).max()): z}) or z
     x_0 = torch.randn(2, 4, 2, 3)
     model.trajectory(x_0, torch.full_like(x_0, 7.0), torch.tensor([1, 1]), torch.zeros_like(x_0))
     assert_close(seen[1], model.schedule.noisy(x_0, torch.zeros_like(x_0), 1))

@@ -63,7 +63,7 @@ def test_a_perfect_network_would_cost_nothing_and_draw_what_it_knows(prior, monk
         signal, level = prior.schedule._levels(z, t)
         return prior.schedule.target(z_0, (z - signal * z_0) / level, t)
 
-    monkeypatch.setattr(prior, "_output", right)
+    monkeypatch.setattr(prior, "output", right)
     assert prior.loss(batch, seeded(0)[0]).total < 1e-8
     z_T = noise.like(z_0, "gaussian", seeded(1, 2))
     drawn, wanted = prior.draw(z_T, 10), latent.decode(prior.autoencoder, z_0).detach().clamp(-1, 1)

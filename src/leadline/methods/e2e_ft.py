@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import model_validator
 from torch import Generator, Tensor, nn
 
-from leadline import cards, coding, losses, noise, presets
+from leadline import cards, coding, losses, noise
 from leadline.camera import normal_signs
 from leadline.cards import Card
 from leadline.data.sample import Batch
@@ -28,7 +28,6 @@ from leadline.networks import frozen, latent, stable_diffusion
 from leadline.networks.stable_diffusion import Parts
 from leadline.prediction import Kind
 from leadline.schedule import Schedule
-from leadline.sizes import SizeRule
 
 KINDS = {"depth": Kind.affine_depth, "disparity": Kind.affine_disparity, "normals": Kind.normals}
 
@@ -48,6 +47,11 @@ class Config(stable_diffusion.Config):
     train_text_tokens: Literal[2, 77] = 2  # the authors trained with 77 and predicted with 2
     frame: Literal["opencv", "opengl", "e2e_ft"] = "opencv"  # of the network's normals
 
+    @property
+    def latents(self) -> int:
+        """How many the UNet reads side by side: the picture's, and z_T."""
+        return 1 if self.noise == "none" else 2
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.target == "normals" and self.loss == "midas":
@@ -57,14 +61,10 @@ class Config(stable_diffusion.Config):
         return self
 
 
-class E2EFT(nn.Module):
-    """A diffusion network used once: RGB in, geometry out. By default only the UNet is trained.
+class E2EFT(stable_diffusion.Descendant):
+    """A diffusion network used once: RGB in, geometry out. By default only the UNet is trained."""
 
-    empty_text: the encoded empty prompt [1,N,C], for a UNet with cross attention. card: what the weights are.
-    """
-
-    presets: ClassVar = presets.PRESETS
-    empty_text: Tensor | None
+    config: Config
 
     def __init__(
         self,
@@ -75,30 +75,20 @@ class E2EFT(nn.Module):
         empty_text: Tensor | None = None,
         card: Card | None = None,
     ) -> None:
-        super().__init__()
-        self.config, self.unet, self.autoencoder = config, unet, autoencoder
-        self.schedule = schedule or Schedule()
-        latents = 1 if config.noise == "none" else 2
-        tokens = max(config.text_tokens, config.train_text_tokens)
-        stable_diffusion.check(unet, autoencoder, empty_text, latents=latents, tokens=tokens)
-        empty_text = empty_text if stable_diffusion.takes_text(unet) else None
-        self.register_buffer("empty_text", empty_text, persistent=False)
-        self.kind = KINDS[config.target]
-        self.card = card or Card(name="untitled", method="e2e-ft", kind=self.kind)
-        self.preset = config.preset
+        super().__init__(
+            config,
+            Parts(unet, autoencoder, schedule or Schedule(), empty_text),
+            card,
+            method="e2e-ft",
+            kind=KINDS[config.target],
+            latents=config.latents,
+            tokens=max(config.text_tokens, config.train_text_tokens),
+        )
         if not config.clamp:  # nothing else bounds the values
             self.preset = replace(self.preset, stretch=True)
-        self.steps: int | None = None
-        self.members: int | None = None
         autoencoder.requires_grad_(config.train_autoencoder)
-        for network, wanted in ((unet, config.checkpoint_unet), (autoencoder, config.checkpoint_autoencoder)):
-            if wanted:
-                stable_diffusion.recompute(network)
-
-    @property
-    def size_rule(self) -> SizeRule:
-        """How pictures come in: the preset's rule, the config's changes, sides that the networks can take."""
-        return self.preset.size.in_multiples(latent.multiple(self.autoencoder, self.unet))
+        if config.checkpoint_autoencoder:
+            stable_diffusion.recompute(autoencoder)
 
     def forward(
         self,
@@ -124,8 +114,7 @@ class E2EFT(nn.Module):
             z_T = noise.like(x, self.config.noise, generators) if z_T is None else z_T
             seen = torch.cat([x, z_T], dim=1)  # [B,2C,h/f,w/f]
         t = self.schedule.steps - 1
-        text = self._empty(self.config.text_tokens) if text is None else text
-        v = stable_diffusion.output(self.unet, seen, t, text)  # [B,C,h/f,w/f]
+        v = self.output(seen, t, text)  # [B,C,h/f,w/f]
         z_0 = self.schedule.clean(z_T, v, t)  # Sec. 4: the clean latent, not the sampler's next one
         return {self.config.target: self.head(self._decode(z_0))}
 
@@ -146,9 +135,7 @@ class E2EFT(nn.Module):
         """A faster model for prediction with the empty prompt and noise of the config's kind; weights are
         shared.
         """
-        text = self._empty(self.config.text_tokens)
-        parts = stable_diffusion.for_prediction(
-            Parts(self.unet, self.autoencoder, self.schedule, text),
+        parts = self.faster(
             [self.schedule.steps - 1],
             zero_start=self.config.noise == "zeros",
             mean_channels=self.config.target != "normals",
@@ -157,18 +144,13 @@ class E2EFT(nn.Module):
         config = self.config.model_copy(update=training | {"train_text_tokens": self.config.text_tokens})
         return type(self)(config, *parts, self.card).eval()
 
-    def with_autoencoder(self, autoencoder: nn.Module) -> Self:
-        """The same model with another autoencoder for its latents (else WeightsError); weights are shared."""
-        latent.check_alike(self.autoencoder, autoencoder)
-        return type(self)(self.config, self.unet, autoencoder, self.schedule, self.empty_text, self.card)
-
     def loss(self, batch: Batch, generator: Generator | None = None) -> Loss:
         """The objective on one batch, in float32. Noise of its images comes from the generator in turn.
 
         Raises DataError if the batch lacks what the target needs.
         """
         generators = None if generator is None else [generator] * len(batch.rgb)
-        text = self._empty(self.config.train_text_tokens)
+        text = self.empty_prompt(self.config.train_text_tokens)
         pred = self(batch.rgb, generators=generators, text=text)[self.config.target]
         return self._compare(pred.float(), *self._wanted(batch), has_unit=batch.depth_m is not None)
 
@@ -196,20 +178,6 @@ class E2EFT(nn.Module):
         total = function(pred, wanted, valid, compat=self.preset.plain_losses)
         return Loss(total, {name: total.detach()}, valid.sum())
 
-    def train(self, mode: bool = True) -> Self:
-        """Training mode; an autoencoder that is not trained stays in evaluation mode."""
-        super().train(mode)
-        self.autoencoder.train(mode and self.config.train_autoencoder)
-        return self
-
-    def _empty(self, tokens: int) -> Tensor | None:
-        return None if self.empty_text is None else self.empty_text[:, :tokens]
-
-    @classmethod
-    def random(cls, config: Config, seed: int = 0, empty_text: Tensor | None = None) -> Self:
-        """From nothing: the networks that the config describes, with weights drawn from the seed."""
-        return cls(config, *stable_diffusion.build(config, seed), empty_text=empty_text)
-
     @classmethod
     def load(
         cls, folder: Path, card: Card | None = None, *, empty_text: Path | None = None, **options: Any
@@ -222,15 +190,11 @@ class E2EFT(nn.Module):
         """
         card = card or cards.read(folder / "card.yaml")
         config = cards.config_of(card, Config, **options)
-        latents = 1 if config.noise == "none" else 2
-        return cls(config, *stable_diffusion.load(folder, empty_text, config, latents=latents), card)
+        return cls(config, *stable_diffusion.load(folder, empty_text, config, latents=config.latents), card)
 
     def save(self, folder: Path, *, fp16: bool = False) -> None:
         """A diffusers folder with card.yaml, which `load` reads back; fp16 halves it and rounds."""
-        parts = Parts(self.unet, self.autoencoder, self.schedule, self.empty_text)
-        stable_diffusion.save(parts, folder, "E2EFT", self.schedule.to_config(), fp16=fp16)
-        card = cards.up_to_date(self.card, self.kind, self.config, self.parameters())
-        cards.write(card, folder / "card.yaml")
+        self.write(folder, "E2EFT", self.schedule.to_config(), fp16=fp16)
 
 
 def _given(truth: Tensor | None, name: str) -> Tensor:

@@ -32,7 +32,6 @@ from leadline.networks.stable_diffusion import Parts
 from leadline.prediction import Kind
 from leadline.presets import Preset
 from leadline.schedule import Schedule
-from leadline.sizes import SizeRule
 
 DEPTH, FILTER = 0, -1  # timesteps of the two passes
 PRESETS = {
@@ -71,15 +70,13 @@ class Config(stable_diffusion.Config):
         return PRESETS
 
 
-class FiffDepth(nn.Module):
+class FiffDepth(stable_diffusion.Descendant):
     """A UNet in the shape that it was pre-trained in: RGB in, depth out, and nothing drawn. Only it is
     trained.
-
-    empty_text: the encoded empty prompt [1,N,C], for a UNet with cross attention. card: what the weights are.
     """
 
     presets: ClassVar = PRESETS
-    empty_text: Tensor | None
+    config: Config
 
     def __init__(
         self,
@@ -90,28 +87,11 @@ class FiffDepth(nn.Module):
         empty_text: Tensor | None = None,
         card: Card | None = None,
     ) -> None:
-        super().__init__()
-        self.config, self.unet, self.autoencoder = config, unet, autoencoder
-        self.schedule = schedule or Schedule()
-        stable_diffusion.check(unet, autoencoder, empty_text, latents=1, tokens=config.text_tokens)
-        takes_text = empty_text is not None and stable_diffusion.takes_text(unet)
-        text = empty_text[:, : config.text_tokens] if empty_text is not None and takes_text else None
-        self.register_buffer("empty_text", text, persistent=False)
-        self.kind = Kind.affine_depth if config.label_space == "depth" else Kind.affine_disparity
-        self.also = {"filtered": self.kind}
-        self.card = card or Card(name="untitled", method="fiffdepth", kind=self.kind)
-        self.preset = config.preset
-        self.steps: int | None = None
-        self.members: int | None = None
+        parts = Parts(unet, autoencoder, schedule or Schedule(), empty_text)
+        kind = Kind.affine_depth if config.label_space == "depth" else Kind.affine_disparity
+        super().__init__(config, parts, card, method="fiffdepth", kind=kind)
+        self.also = {"filtered": kind}
         self.filter: nn.Module | None = None  # the UNet for t = -1, where self.unet is for t = 0 alone
-        autoencoder.requires_grad_(False)
-        if config.checkpoint_unet:
-            stable_diffusion.recompute(unet)
-
-    @property
-    def size_rule(self) -> SizeRule:
-        """How pictures come in: the preset's rule, the config's changes, sides that the networks can take."""
-        return self.preset.size.in_multiples(latent.multiple(self.autoencoder, self.unet))
 
     # ---- prediction --------------------------------------------------------------------------------------
 
@@ -131,10 +111,10 @@ class FiffDepth(nn.Module):
         """
         check_shape(rgb, "B 3 h w", "rgb")
         x_0 = latent.encode(self.autoencoder, rgb)  # [B,C,h/f,w/f]
-        d_0 = self._output(x_0, DEPTH, text)  # eq. 1: no v, no noise, no scaling
+        d_0 = self.output(x_0, DEPTH, text)  # eq. 1: no v, no noise, no scaling
         outputs = {"depth" if self.kind is Kind.affine_depth else "disparity": self.head(d_0)}
         if "filtered" in also:
-            outputs["filtered"] = self.head(self._output(d_0, FILTER, text))
+            outputs["filtered"] = self.head(self.output(d_0, FILTER, text))
         return outputs
 
     def head(self, d: Tensor) -> Tensor:
@@ -147,24 +127,17 @@ class FiffDepth(nn.Module):
         near = NEAR[self.config.label_space]
         return -near if self.kind is Kind.affine_depth else near
 
-    def _output(self, z: Tensor, t: int | Tensor, text: Tensor | None = None) -> Tensor:
+    def output(self, seen: Tensor, t: int | Tensor, text: Tensor | None = None) -> Tensor:
         """What the network says at t, which need not be a noise level."""
         unet = self.filter if self.filter is not None and isinstance(t, int) and t == FILTER else self.unet
-        return stable_diffusion.output(unet, z, t, self.empty_text if text is None else text)
+        return stable_diffusion.output(unet, seen, t, self.empty_prompt() if text is None else text)
 
     def for_prediction(self, steps: int | None = None) -> Self:
         """A faster model for prediction with the empty prompt; weights are shared."""
-        parts = Parts(self.unet, self.autoencoder, self.schedule, self.empty_text)
-        faster = stable_diffusion.for_prediction(parts, [DEPTH], mean_channels=True)
         config = self.config.model_copy(update={"checkpoint_unet": False})
-        made = type(self)(config, *faster, self.card).eval()
+        made = type(self)(config, *self.faster([DEPTH], mean_channels=True), self.card).eval()
         made.filter = self.unet
         return made
-
-    def with_autoencoder(self, autoencoder: nn.Module) -> Self:
-        """The same model with another autoencoder for its latents (else WeightsError); weights are shared."""
-        latent.check_alike(self.autoencoder, autoencoder)
-        return type(self)(self.config, self.unet, autoencoder, self.schedule, self.empty_text, self.card)
 
     # ---- training ----------------------------------------------------------------------------------------
 
@@ -203,7 +176,7 @@ class FiffDepth(nn.Module):
 
     def regress(self, x_0: Tensor, d: Tensor, cells: Tensor) -> Loss:
         """Sec. 3.1 on latents [B,C,h,w] of pictures and depths; cells [B,1,h,w] are known as a whole."""
-        return self._compare(self._output(x_0, DEPTH), d, cells, "depth")
+        return self._compare(self.output(x_0, DEPTH), d, cells, "depth")
 
     def trajectory(self, x_0: Tensor, d: Tensor, t: Tensor, epsilon: Tensor) -> Tensor:
         """Eq. 2 and 3, L_k: mean squared error of v. t [B], noise as the latents [B,C,h,w]."""
@@ -211,16 +184,16 @@ class FiffDepth(nn.Module):
         level = t - 1 if self.config.trajectory_index == "paper" else t
         b_t = self.schedule.noisy(b_0, epsilon, level)
         v_t = self.schedule.velocity(b_0, epsilon, level)
-        return (self._output(b_t, t).float() - v_t.float()).square().mean()
+        return (self.output(b_t, t).float() - v_t.float()).square().mean()
 
     def distil(self, x_0: Tensor, d: Tensor, cells: Tensor) -> Loss:
         """Sec. 3.3 on latents of photographs and of what the teacher says. The gradient goes through both
         passes: without the way through d_0, photographs would teach the depth pass nothing.
         """
-        d_0 = self._output(x_0, DEPTH)
+        d_0 = self.output(x_0, DEPTH)
         if self.config.teacher_step == DEPTH:
             return self._compare(d_0, d, cells, "teacher")
-        d_1 = self._output(d_0.detach() if self.config.detach_filter_input else d_0, FILTER)
+        d_1 = self.output(d_0.detach() if self.config.detach_filter_input else d_0, FILTER)
         found = self._compare(d_1, d, cells, "filter")
         # should the first fall with the second, the filter has become one with the depth pass
         found.parts |= {"detail": _detail(d_0), "detail_filtered": _detail(d_1)}
@@ -271,18 +244,7 @@ class FiffDepth(nn.Module):
         nearness = torch.where(counts, y, -1.0)
         return NEAR[self.config.label_space] * nearness, counts & uneven.view(-1, 1, 1, 1)
 
-    def train(self, mode: bool = True) -> Self:
-        """Training mode; the autoencoder stays in evaluation mode."""
-        super().train(mode)
-        self.autoencoder.eval()
-        return self
-
     # ---- files -------------------------------------------------------------------------------------------
-
-    @classmethod
-    def random(cls, config: Config, seed: int = 0, empty_text: Tensor | None = None) -> Self:
-        """From nothing: the networks that the config describes, with weights drawn from the seed."""
-        return cls(config, *stable_diffusion.build(config, seed), empty_text=empty_text)
 
     @classmethod
     def load(
@@ -311,11 +273,8 @@ class FiffDepth(nn.Module):
         """A folder with card.yaml, which `load` reads back. It has a scheduler only where the noise levels
         are not Stable Diffusion 2's.
         """
-        parts = Parts(self.unet, self.autoencoder, self.schedule, self.empty_text)
         scheduler = None if self.schedule == Schedule() else self.schedule.to_config()
-        stable_diffusion.save(parts, folder, "FiffDepthPipeline", scheduler, index=self._index(), fp16=fp16)
-        card = cards.up_to_date(self.card, self.kind, self.config, self.parameters())
-        cards.write(card, folder / "card.yaml")
+        self.write(folder, "FiffDepthPipeline", scheduler, index=self._index(), fp16=fp16)
 
     def _index(self) -> dict[str, Any]:
         """What others want to know beside the networks."""

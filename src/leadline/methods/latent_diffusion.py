@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Generator, Tensor, nn
 
-from leadline import cards, noise, presets, schedule
+from leadline import cards, noise, schedule
 from leadline.cards import Card
 from leadline.data.sample import Batch
 from leadline.errors import UsageError, check_shape
@@ -26,7 +26,6 @@ from leadline.networks import latent, stable_diffusion
 from leadline.networks.stable_diffusion import Parts
 from leadline.prediction import Kind
 from leadline.schedule import Schedule, Spacing
-from leadline.sizes import SizeRule
 
 PROMPT_TOKENS = 77  # of the constant that stands for the empty prompt, as many as Stable Diffusion's
 
@@ -38,14 +37,13 @@ class Config(stable_diffusion.Config):
     steps: int = 20  # how many
 
 
-class LatentDiffusion(nn.Module):
+class LatentDiffusion(stable_diffusion.Descendant):
     """Noise in, pictures out. Only the UNet is trained.
 
     empty_text: what stands for the empty prompt [1,N,C], for a UNet with cross attention; none: drawn.
     """
 
-    presets: ClassVar = presets.PRESETS
-    empty_text: Tensor | None
+    config: Config
 
     def __init__(
         self,
@@ -56,26 +54,16 @@ class LatentDiffusion(nn.Module):
         empty_text: Tensor | None = None,
         card: Card | None = None,
     ) -> None:
-        super().__init__()
-        self.config, self.unet, self.autoencoder = config, unet, autoencoder
-        self.schedule = schedule or Schedule()
-        self.kind = Kind.picture
-        self.card = card or Card(name="untitled", method="latent-diffusion", kind=self.kind)
-        self.preset = config.preset
-        self.steps: int | None = None  # no picture is given that could be denoised beside
-        self.members: int | None = None
         if empty_text is None and stable_diffusion.takes_text(unet):
             empty_text = prompt(unet)
-        stable_diffusion.check(unet, autoencoder, empty_text, latents=1, tokens=config.text_tokens)
-        self.register_buffer("empty_text", empty_text, persistent=False)
-        autoencoder.requires_grad_(False)
-        if config.checkpoint_unet:
-            stable_diffusion.recompute(unet)
-
-    @property
-    def size_rule(self) -> SizeRule:
-        """The preset's rule, the config's changes, sides that the networks can take."""
-        return self.preset.size.in_multiples(latent.multiple(self.autoencoder, self.unet))
+        super().__init__(
+            config,
+            Parts(unet, autoencoder, schedule or Schedule(), empty_text),
+            card,
+            method="latent-diffusion",
+            kind=Kind.picture,
+            tokens=config.text_tokens,  # methods that start from it may need more: none is dropped
+        )
 
     def forward(
         self,
@@ -99,7 +87,7 @@ class LatentDiffusion(nn.Module):
         """
         z = z_T
         for t in schedule.timesteps(steps, spacing or self.config.spacing, self.schedule.steps):
-            z = self.schedule.step(z, self._output(z, t), t, t - self.schedule.steps // steps)
+            z = self.schedule.step(z, self.output(z, t), t, t - self.schedule.steps // steps)
         return latent.decode(self.autoencoder, z).clamp(-1, 1)
 
     def for_prediction(self, steps: int | None = None) -> Self:
@@ -117,24 +105,9 @@ class LatentDiffusion(nn.Module):
         t = torch.randint(0, self.schedule.steps, (len(z_0),), generator=generator, device=generator.device)
         epsilon = torch.randn(z_0.shape, generator=generator, device=generator.device).to(z_0)
         t = t.to(z_0.device)
-        v = self._output(self.schedule.noisy(z_0, epsilon, t), t)
+        v = self.output(self.schedule.noisy(z_0, epsilon, t), t)
         total = (v - self.schedule.target(z_0, epsilon, t)).float().square().mean()
         return Loss(total, {"diffusion": total.detach()}, len(batch))
-
-    def _output(self, z: Tensor, t: int | Tensor) -> Tensor:
-        text = None if self.empty_text is None else self.empty_text[:, : self.config.text_tokens]
-        return stable_diffusion.output(self.unet, z, t, text)
-
-    def train(self, mode: bool = True) -> Self:
-        """Training mode; the autoencoder stays in evaluation mode."""
-        super().train(mode)
-        self.autoencoder.eval()
-        return self
-
-    @classmethod
-    def random(cls, config: Config, seed: int = 0, empty_text: Tensor | None = None) -> Self:
-        """From nothing: the networks that the config describes, with weights drawn from the seed."""
-        return cls(config, *stable_diffusion.build(config, seed), empty_text=empty_text)
 
     @classmethod
     def load(
@@ -150,11 +123,7 @@ class LatentDiffusion(nn.Module):
 
     def save(self, folder: Path, *, fp16: bool = False) -> None:
         """A diffusers folder with card.yaml, which `load` reads back, and from which other methods start."""
-        parts = Parts(self.unet, self.autoencoder, self.schedule, self.empty_text)
-        scheduler = self.schedule.to_config(self.config.spacing)
-        stable_diffusion.save(parts, folder, "LatentDiffusion", scheduler, fp16=fp16)
-        card = cards.up_to_date(self.card, self.kind, self.config, self.parameters())
-        cards.write(card, folder / "card.yaml")
+        self.write(folder, "LatentDiffusion", self.schedule.to_config(self.config.spacing), fp16=fp16)
 
 
 def prompt(unet: nn.Module) -> Tensor:

@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Generator, Tensor, nn
 
-from leadline import cards, coding, noise, presets, schedule
+from leadline import cards, coding, noise, schedule
 from leadline.camera import normal_signs
 from leadline.cards import Card
 from leadline.data.sample import Batch
@@ -28,7 +28,6 @@ from leadline.networks import latent, stable_diffusion
 from leadline.networks.stable_diffusion import Parts
 from leadline.prediction import Kind
 from leadline.schedule import Schedule, Spacing
-from leadline.sizes import SizeRule
 
 KINDS = {"depth": Kind.affine_depth, "normals": Kind.normals}
 PIPELINES = {"depth": "MarigoldDepthPipeline", "normals": "MarigoldNormalsPipeline"}  # diffusers'
@@ -48,14 +47,12 @@ class Config(stable_diffusion.Config):
     zero_snr: bool | None = None  # v1.1: the last noise level holds no signal; None: as the folder says
 
 
-class Marigold(nn.Module):
-    """A diffusion network, denoising: RGB and noise in, geometry out. Only the UNet is trained.
+class Marigold(stable_diffusion.Descendant):
+    """A diffusion network, denoising: RGB and noise in, geometry out. Only the UNet is trained."""
 
-    empty_text: the encoded empty prompt [1,N,C], for a UNet with cross attention. card: what the weights are.
-    """
-
-    presets: ClassVar = presets.PRESETS
-    empty_text: Tensor | None
+    config: Config
+    steps: int
+    members: int
 
     def __init__(
         self,
@@ -66,28 +63,13 @@ class Marigold(nn.Module):
         empty_text: Tensor | None = None,
         card: Card | None = None,
     ) -> None:
-        super().__init__()
-        self.config, self.unet, self.autoencoder = config, unet, autoencoder
-        self.schedule = schedule or Schedule(zero_snr=True)
+        schedule = schedule or Schedule(zero_snr=True)
         if config.zero_snr is not None:
-            self.schedule = replace(self.schedule, zero_snr=config.zero_snr)
-        self.kind = KINDS[config.target]
-        self.card = card or Card(name="untitled", method="marigold", kind=self.kind)
-        self.preset = config.preset
-        self.steps: int = self.preset.steps or self.card.defaults.steps
-        self.members: int = self.preset.members or self.card.defaults.ensemble
-        stable_diffusion.check(unet, autoencoder, empty_text, latents=2, tokens=config.text_tokens)
-        takes_text = empty_text is not None and stable_diffusion.takes_text(unet)
-        text = empty_text[:, : config.text_tokens] if empty_text is not None and takes_text else None
-        self.register_buffer("empty_text", text, persistent=False)
-        autoencoder.requires_grad_(False)
-        if config.checkpoint_unet:
-            stable_diffusion.recompute(unet)
-
-    @property
-    def size_rule(self) -> SizeRule:
-        """How pictures come in: the preset's rule, the config's changes, sides that the networks can take."""
-        return self.preset.size.in_multiples(latent.multiple(self.autoencoder, self.unet))
+            schedule = replace(schedule, zero_snr=config.zero_snr)
+        parts = Parts(unet, autoencoder, schedule, empty_text)
+        super().__init__(config, parts, card, method="marigold", kind=KINDS[config.target], latents=2)
+        self.steps = self.preset.steps or self.card.defaults.steps
+        self.members = self.preset.members or self.card.defaults.ensemble
 
     def forward(
         self,
@@ -165,11 +147,8 @@ class Marigold(nn.Module):
 
     def for_prediction(self, steps: int | None = None) -> Self:
         """A faster model for prediction with the empty prompt in so many steps; weights are shared."""
-        parts = stable_diffusion.for_prediction(
-            Parts(self.unet, self.autoencoder, self.schedule, self.empty_text),
-            self.timesteps(steps or self.steps),
-            mean_channels=self.config.target == "depth",
-        )
+        chosen = self.timesteps(steps or self.steps)
+        parts = self.faster(chosen, mean_channels=self.config.target == "depth")
         config = self.config.model_copy(update={"checkpoint_unet": False})
         return type(self)(config, *parts, self.card).eval()
 
@@ -178,11 +157,6 @@ class Marigold(nn.Module):
         if self.config.sampler == "lcm":
             return schedule.lcm_timesteps(steps, self.schedule.steps)
         return schedule.timesteps(steps, self.preset.spacing or self.config.spacing, self.schedule.steps)
-
-    def with_autoencoder(self, autoencoder: nn.Module) -> Self:
-        """The same model with another autoencoder for its latents (else WeightsError); weights are shared."""
-        latent.check_alike(self.autoencoder, autoencoder)
-        return type(self)(self.config, self.unet, autoencoder, self.schedule, self.empty_text, self.card)
 
     def loss(self, batch: Batch, generator: Generator | None = None) -> Loss:
         """Sec. 3.3: the squared error of the predicted v (or what the schedule says), over latent cells that
@@ -231,19 +205,7 @@ class Marigold(nn.Module):
         return latent.encode(self.autoencoder, (rgb + 1) / 2 if self.preset.unsigned_rgb else rgb)
 
     def _output(self, x: Tensor, z: Tensor, t: int | Tensor, text: Tensor | None) -> Tensor:
-        text = self.empty_text if text is None else text
-        return stable_diffusion.output(self.unet, torch.cat([x, z], dim=1), t, text)
-
-    def train(self, mode: bool = True) -> Self:
-        """Training mode; the autoencoder stays in evaluation mode."""
-        super().train(mode)
-        self.autoencoder.eval()
-        return self
-
-    @classmethod
-    def random(cls, config: Config, seed: int = 0, empty_text: Tensor | None = None) -> Self:
-        """From nothing: the networks that the config describes, with weights drawn from the seed."""
-        return cls(config, *stable_diffusion.build(config, seed), empty_text=empty_text)
+        return self.output(torch.cat([x, z], dim=1), t, text)
 
     @classmethod
     def load(
@@ -263,13 +225,9 @@ class Marigold(nn.Module):
         """A folder with card.yaml, which `load` reads back. diffusers reads it with `text_encoder=None,
         tokenizer=None`; the pipeline's `empty_text_embedding` is then empty_text.safetensors.
         """
-        parts = Parts(self.unet, self.autoencoder, self.schedule, self.empty_text)
         scheduler = self.schedule.to_config(self.config.spacing)
         scheduler["_class_name"] = SCHEDULERS[self.config.sampler]
-        pipeline = PIPELINES[self.config.target]
-        stable_diffusion.save(parts, folder, pipeline, scheduler, index=self._index(), fp16=fp16)
-        card = cards.up_to_date(self.card, self.kind, self.config, self.parameters())
-        cards.write(card, folder / "card.yaml")
+        self.write(folder, PIPELINES[self.config.target], scheduler, index=self._index(), fp16=fp16)
 
     def _index(self) -> dict[str, Any]:
         """What diffusers' pipelines want to know beside their networks."""

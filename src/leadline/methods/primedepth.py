@@ -30,6 +30,7 @@ from leadline.networks import primedepth as folders
 from leadline.networks.preimage import Maps
 from leadline.networks.prompts import Prompts
 from leadline.networks.refiner import Watch
+from leadline.networks.stable_diffusion import Parts
 from leadline.prediction import Kind
 from leadline.presets import Preset
 from leadline.schedule import Schedule
@@ -89,13 +90,14 @@ class Config(stable_diffusion.Config):
         return PRESETS
 
 
-class PrimeDepth(nn.Module):
+class PrimeDepth(stable_diffusion.Descendant):
     """A frozen UNet and autoencoder, and what is trained: the refiner with its fusion modules, and two heads.
 
-    empty_text: the encoded empty prompt [1,N,C]. words: encodes others, where the model has a text encoder.
+    words: encodes other texts than the empty one, where the model has a text encoder.
     """
 
     presets: ClassVar = PRESETS
+    config: Config
     empty_text: Tensor
     slopes: Tensor
 
@@ -109,25 +111,18 @@ class PrimeDepth(nn.Module):
         card: Card | None = None,
         words: Prompts | None = None,
     ) -> None:
-        super().__init__()
         if config.checkpoint_unet:
             raise UsageError(
                 "PrimeDepth's UNet is frozen and keeps no activations: leave out checkpoint_unet"
             )
-        stable_diffusion.check(unet, autoencoder, empty_text, latents=1, tokens=config.text_tokens)
-        empty_text = empty_text[:, : config.text_tokens]
-        self.config, self.unet, self.autoencoder = config, unet, refiner.set_eps(autoencoder)
-        self.schedule, self.prompts = schedule or Schedule(), words
-        self.kind, self.preset = Kind.affine_disparity, config.preset
-        self.card = card or Card(name="untitled", method="primedepth", kind=self.kind)
-        self.steps: int | None = None
-        self.members: int | None = None
-        self.register_buffer("empty_text", empty_text, persistent=False)
-        self.register_buffer(
-            "slopes", torch.zeros((), device=empty_text.device)
-        )  # running mean of their signs; 0: none were fitted yet
+        parts = Parts(unet, refiner.set_eps(autoencoder), schedule or Schedule(), empty_text)
+        super().__init__(config, parts, card, method="primedepth", kind=Kind.affine_disparity)
+        self.unet.requires_grad_(False)
+        self.prompts = words
+        # running mean of their signs; 0: none were fitted yet
+        self.register_buffer("slopes", torch.zeros((), device=empty_text.device))
         blocks, channels = preimage.blocks(unet), config.refiner_channels
-        maps = Maps(config.self_attention, config.cross_attention * empty_text.shape[1])
+        maps = Maps(config.self_attention, config.cross_attention * self.empty_text.shape[1])
         plan = refiner.Plan(maps, config.features, config.fusion, config.refiner_ratio, channels)
         made: Any = unet
         embedded, width = made.time_embedding.linear_2.out_features, empty_text.shape[2]
@@ -139,8 +134,6 @@ class PrimeDepth(nn.Module):
         if config.segmentation != "none":
             self.segmentation_head = refiner.head(autoencoder, channels, config.classes)
             self.segmentation_head.requires_grad_(config.segmentation == "train")
-        self.unet.requires_grad_(False)
-        self.autoencoder.requires_grad_(False)
         self.pair = (refiner.Interleaved(unet, self.refiner),)  # a tuple: its networks have their names here
         self.refiner.recompute = config.checkpoint_refiner
         if config.checkpoint_heads:
@@ -305,13 +298,6 @@ class PrimeDepth(nn.Module):
         left_out = torch.rand(len(captions), generator=generator, device=device) < self.config.caption_dropout
         words = ["" if out else caption for caption, out in zip(captions, left_out.tolist(), strict=True)]
         return self._encoded(words, len(batch))
-
-    def train(self, mode: bool = True) -> Self:
-        """Training mode; what is frozen stays in evaluation mode."""
-        super().train(mode)
-        for network in (self.unet, self.autoencoder):
-            network.eval()
-        return self
 
     # --- weights ---
 

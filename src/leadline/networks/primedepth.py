@@ -23,7 +23,6 @@ from leadline.errors import WeightsError
 from leadline.layout import EMPTY_TEXT
 from leadline.networks import prompts, stable_diffusion
 from leadline.networks.prompts import Prompts
-from leadline.networks.stable_diffusion import Parts
 from leadline.save.files import atomic
 from leadline.schedule import Schedule
 from leadline.weights import primedepth as published
@@ -119,8 +118,7 @@ def load(kind: type[Made], folder: Path, config: Any, card: Card) -> Made:
 
 def save(model: Any, folder: Path, *, fp16: bool = False) -> None:
     """The folder that `load` reads back, but for its card."""
-    parts = Parts(model.unet, model.autoencoder, model.schedule, model.empty_text)
-    stable_diffusion.save(parts, folder, "PrimeDepth", model.schedule.to_config(), fp16=fp16)
+    stable_diffusion.save(model.parts, folder, "PrimeDepth", model.schedule.to_config(), fp16=fp16)
     (folder / OWN).parent.mkdir(parents=True, exist_ok=True)
     weights.save_state(own(model), folder / OWN, fp16=fp16)
     if model.prompts is not None:

@@ -1,24 +1,28 @@
 """What descends from Stable Diffusion: a UNet that is told the empty prompt, an autoencoder, noise levels,
-and the folder that they lie in.
+and the folder that they lie in. `Descendant` is what all methods hold that are built of these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from leadline import presets, weights
+from leadline import cards, presets, weights
+from leadline.cards import Card
 from leadline.errors import UsageError, WeightsError
 from leadline.layout import EMPTY_TEXT
 from leadline.networks import conv_in, latent
 from leadline.networks import text as prompt
 from leadline.networks.banded import specialise_autoencoder
 from leadline.networks.one_step import specialise_unet
+from leadline.prediction import Kind
+from leadline.presets import Preset
 from leadline.schedule import Schedule
+from leadline.sizes import SizeRule
 
 MORE_INPUTS = ("class_embed_type", "num_class_embeds", "addition_embed_type", "encoder_hid_dim_type")
 
@@ -43,6 +47,108 @@ class Parts(NamedTuple):
     autoencoder: nn.Module
     schedule: Schedule
     empty_text: Tensor | None  # the encoded empty prompt [1,N,C]
+
+
+class Descendant(nn.Module):
+    """What methods on these networks have in common; forward and objective are each method's own.
+
+    A method's constructor takes its config, the `Parts` one by one, and the card. empty_text: the encoded
+    empty prompt [1,N,C], None where the UNet reads no text. card: what the weights are.
+    """
+
+    presets: ClassVar[Mapping[str, Preset]] = presets.PRESETS
+    config: Config
+    empty_text: Tensor | None
+    steps: int | None = None
+    members: int | None = None
+
+    def __init__(
+        self,
+        config: Config,
+        parts: Parts,
+        card: Card | None,
+        *,
+        method: str,
+        kind: Kind,
+        latents: int = 1,
+        tokens: int | None = None,
+    ) -> None:
+        """latents: how many the UNet reads side by side. tokens: the empty prompt is kept whole, and has at
+        least so many; None: the config's `text_tokens` of it are kept. The autoencoder is frozen. Raises
+        WeightsError for parts that are not of one model.
+        """
+        super().__init__()
+        unet, autoencoder, schedule, text = parts
+        check(unet, autoencoder, text, latents=latents, tokens=tokens or config.text_tokens)
+        self.config, self.unet, self.autoencoder, self.schedule = config, unet, autoencoder, schedule
+        if text is not None:
+            text = (text if tokens else text[:, : config.text_tokens]) if takes_text(unet) else None
+        self.register_buffer("empty_text", text, persistent=False)
+        self.kind, self.preset = kind, config.preset
+        self.card = card or Card(name="untitled", method=method, kind=kind)
+        autoencoder.requires_grad_(False)
+        if config.checkpoint_unet:
+            recompute(unet)
+
+    @property
+    def parts(self) -> Parts:
+        """What the constructor was given."""
+        return Parts(self.unet, self.autoencoder, self.schedule, self.empty_text)
+
+    @property
+    def size_rule(self) -> SizeRule:
+        """How pictures come in: the preset's rule, the config's changes, sides that the networks can take."""
+        return self.preset.size.in_multiples(latent.multiple(self.autoencoder, self.unet))
+
+    def empty_prompt(self, tokens: int | None = None) -> Tensor | None:
+        """The encoded empty prompt in so many tokens, by default as many as the config says."""
+        return None if self.empty_text is None else self.empty_text[:, : tokens or self.config.text_tokens]
+
+    def output(self, seen: Tensor, t: int | Tensor, text: Tensor | None = None) -> Tensor:
+        """What the UNet says to the latents [B,C,h,w] at t and the text [1,N,C], else the empty prompt."""
+        return output(self.unet, seen, t, self.empty_prompt() if text is None else text)
+
+    def faster(
+        self, timesteps: Sequence[int], *, zero_start: bool = False, mean_channels: bool = False
+    ) -> Parts:
+        """The parts `for_prediction` with the empty prompt."""
+        parts = self.parts._replace(empty_text=self.empty_prompt())
+        return for_prediction(parts, timesteps, zero_start=zero_start, mean_channels=mean_channels)
+
+    def with_autoencoder(self, autoencoder: nn.Module) -> Self:
+        """The same model with another autoencoder for its latents (else WeightsError); weights are shared."""
+        latent.check_alike(self.autoencoder, autoencoder)
+        make: Any = type(self)
+        made: Self = make(self.config, *self.parts._replace(autoencoder=autoencoder), self.card)
+        return made
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode; networks that are frozen stay in evaluation mode."""
+        super().train(mode)
+        for network in self.children():
+            network.train(mode and any(p.requires_grad for p in network.parameters()))
+        return self
+
+    @classmethod
+    def random(cls, config: Any, seed: int = 0, empty_text: Tensor | None = None) -> Self:
+        """From nothing: the networks that the config describes, with weights drawn from the seed."""
+        make: Any = cls
+        made: Self = make(config, *build(config, seed), empty_text=empty_text)
+        return made
+
+    def write(
+        self,
+        folder: Path,
+        class_name: str,
+        scheduler: Mapping[str, Any] | None,
+        *,
+        index: Mapping[str, Any] | None = None,
+        fp16: bool = False,
+    ) -> None:
+        """`save` of the parts, and card.yaml."""
+        save(self.parts, folder, class_name, scheduler, index=index, fp16=fp16)
+        card = cards.up_to_date(self.card, self.kind, self.config, self.parameters())
+        cards.write(card, folder / "card.yaml")
 
 
 def build(config: Config, seed: int = 0) -> tuple[nn.Module, nn.Module]:

@@ -24,21 +24,19 @@ from leadline.networks import field_of_view, frozen, latent, stable_diffusion
 from leadline.networks.stable_diffusion import Parts
 from leadline.prediction import Kind
 from leadline.schedule import Schedule
-from leadline.sizes import SizeRule
 
 CANONICAL = ("canonical_width", "canonical_fixed")
 DEPTH_VAE, VIEW = "depth_vae", "field_of_view"  # folders of their own
 
 
-class MetricGold(nn.Module):
+class MetricGold(stable_diffusion.Descendant):
     """A diffusion network, denoising depth beside a picture, with an autoencoder for each of them.
 
-    depth_autoencoder: None: the picture's serves for both. empty_text: the encoded empty prompt [1,N,C], for
-    a UNet with cross attention. view: with camera fov, what the network is told. card: what the weights are.
+    depth_autoencoder: None: the picture's serves for both. view: with camera fov, what the network is told.
     """
 
     presets: ClassVar = PRESETS
-    empty_text: Tensor | None
+    config: Config
 
     def __init__(
         self,
@@ -52,21 +50,13 @@ class MetricGold(nn.Module):
         depth_autoencoder: nn.Module | None = None,
         view: field_of_view.FieldOfView | None = None,
     ) -> None:
-        super().__init__()
-        self.config, self.unet, self.autoencoder = config, unet, autoencoder
-        self.schedule = replace(schedule or Schedule(), zero_snr=config.zero_snr)
+        schedule = replace(schedule or Schedule(), zero_snr=config.zero_snr)
+        parts = Parts(unet, autoencoder, schedule, empty_text)
+        super().__init__(config, parts, card, method="metricgold", kind=Kind.metric_depth, latents=2)
         self.codec = Codec(config.near_m, config.far_m, config.codec)
-        self.kind = Kind.metric_depth
-        self.card = card or Card(name="untitled", method="metricgold", kind=self.kind)
-        self.preset = config.preset
-        one = config.objective == "one_step"
-        self.steps: int | None = None if one else self.card.defaults.steps
-        self.members: int | None = None if one else self.card.defaults.ensemble
+        if config.objective == "diffusion":
+            self.steps, self.members = self.card.defaults.steps, self.card.defaults.ensemble
         self.needs_camera, self.masks_beyond = config.camera != "none", config.far_mask
-        stable_diffusion.check(unet, autoencoder, empty_text, latents=2, tokens=config.text_tokens)
-        takes_text = empty_text is not None and stable_diffusion.takes_text(unet)
-        text = empty_text[:, : config.text_tokens] if empty_text is not None and takes_text else None
-        self.register_buffer("empty_text", text, persistent=False)
         if config.stage == "vae" and depth_autoencoder is None:
             depth_autoencoder = copy.deepcopy(autoencoder)
         if depth_autoencoder is not None:
@@ -79,7 +69,6 @@ class MetricGold(nn.Module):
     def _choose_weights(self) -> None:
         """What is trained: the UNet, or a part of the depth's autoencoder."""
         vae, depth = self.config.stage == "vae", self.depth_autoencoder
-        self.autoencoder.requires_grad_(False)
         if vae:
             self.unet.requires_grad_(False)
             self.needs_camera, self.view = self.config.camera in CANONICAL, None
@@ -89,13 +78,6 @@ class MetricGold(nn.Module):
             depth_stage.choose_weights(depth, self.config)
         elif depth is not None:
             depth.requires_grad_(False)
-        if self.config.checkpoint_unet:
-            stable_diffusion.recompute(self.unet)
-
-    @property
-    def size_rule(self) -> SizeRule:
-        """How pictures come in: the preset's rule, the config's changes, sides that the networks can take."""
-        return self.preset.size.in_multiples(latent.multiple(self.autoencoder, self.unet))
 
     @property
     def own(self) -> nn.Module:
@@ -186,8 +168,7 @@ class MetricGold(nn.Module):
         return self.codec.beyond(metres / self._scale([camera], metres))
 
     def _output(self, x: Tensor, z: Tensor, t: int | Tensor, text: Tensor | None) -> Tensor:
-        text = self.empty_text if text is None else text
-        return stable_diffusion.output(self.unet, torch.cat([x, z], dim=1), t, text)  # picture first
+        return self.output(torch.cat([x, z], dim=1), t, text)  # picture first
 
     def timesteps(self, steps: int) -> list[int]:
         """DDIM's, in falling order. Raises UsageError for more than there are."""
@@ -197,22 +178,20 @@ class MetricGold(nn.Module):
         """A faster model for prediction with the empty prompt in so many steps; weights are shared."""
         one = self.config.objective == "one_step"
         chosen = [self.schedule.steps - 1] if one else self.timesteps(steps or self.steps or 1)
-        parts = Parts(self.unet, self.own, self.schedule, self.empty_text)
         chosen = [] if self.view is not None else chosen  # a UNet for one timestep embeds none
-        fast = stable_diffusion.for_prediction(parts, chosen, zero_start=one, mean_channels=True)
-        image = stable_diffusion.for_prediction(parts._replace(autoencoder=self.autoencoder), []).autoencoder
+        parts = self.faster(chosen, zero_start=one)
+        alone = self.parts._replace(autoencoder=self.own)
+        own = stable_diffusion.for_prediction(alone, [], mean_channels=True).autoencoder
         config = self.config.model_copy(update={"checkpoint_unet": False, "stage": "unet"})
-        made = fast._replace(autoencoder=image)
-        return type(self)(config, *made, self.card, depth_autoencoder=fast.autoencoder, view=self.view).eval()
+        return type(self)(config, *parts, self.card, depth_autoencoder=own, view=self.view).eval()
 
     def with_autoencoder(self, autoencoder: nn.Module) -> Self:
         """The same model with another autoencoder for the picture's latents (else WeightsError), and for the
         depth's where it has none of its own; weights are shared.
         """
         latent.check_alike(self.autoencoder, autoencoder)
-        parts = Parts(self.unet, autoencoder, self.schedule, self.empty_text)
-        own, view = self.depth_autoencoder, self.view
-        return type(self)(self.config, *parts, self.card, depth_autoencoder=own, view=view)
+        parts, own = self.parts._replace(autoencoder=autoencoder), self.depth_autoencoder
+        return type(self)(self.config, *parts, self.card, depth_autoencoder=own, view=self.view)
 
     # ---- the camera --------------------------------------------------------------------------------------
 
@@ -314,28 +293,13 @@ class MetricGold(nn.Module):
         code = self.head(latent.encode(self.own, y.expand(-1, 3, -1, -1)))
         return {"depth": self.codec.decode(code.float()) * self._scale(batch.cameras, y)}
 
-    def train(self, mode: bool = True) -> Self:
-        """Training mode; autoencoders and networks that are not trained stay in evaluation mode."""
-        super().train(mode)
-        vae = self.config.stage == "vae"
-        self.autoencoder.eval()
-        self.unet.train(mode and not vae)
-        if self.depth_autoencoder is not None:
-            self.depth_autoencoder.train(mode and vae)
-        return self
-
     # ---- files -------------------------------------------------------------------------------------------
-
-    @classmethod
-    def random(cls, config: Config, seed: int = 0, empty_text: Tensor | None = None) -> Self:
-        """From nothing: the networks that the config describes, with weights drawn from the seed."""
-        return cls(config, *stable_diffusion.build(config, seed), empty_text=empty_text)
 
     @classmethod
     def load(
         cls, folder: Path, card: Card | None = None, *, empty_text: Path | None = None, **options: Any
     ) -> Self:
-        """A diffusers folder, in float32, perhaps with a `depth_vae`. A UNet of one latent comes to read two.
+        """A diffusers folder, in float32, perhaps with a `depth_vae`.
 
         `card` is for folders that have no card.yaml, `options` replace entries of its config; `empty_text` is
         a file with the encoded empty prompt [1,N,C]. Raises WeightsError where nobody says the range, and for
@@ -360,12 +324,11 @@ class MetricGold(nn.Module):
 
     def save(self, folder: Path, *, fp16: bool = False) -> None:
         """A folder with card.yaml, which `load` reads back. The card always says the range of the metres."""
-        parts = Parts(self.unet, self.autoencoder, self.schedule, self.empty_text)
         scheduler, own = self.schedule.to_config(self.config.spacing), self.depth_autoencoder
         named = {} if own is None else {DEPTH_VAE: ["diffusers", type(own).__name__]}
         says = {key: getattr(self.config, key) for key in RANGE}
         index = says | named | {"scale_invariant": False, "shift_invariant": False}
-        stable_diffusion.save(parts, folder, "MetricGoldPipeline", scheduler, index=index, fp16=fp16)
+        stable_diffusion.save(self.parts, folder, "MetricGoldPipeline", scheduler, index=index, fp16=fp16)
         if own is not None:
             weights.save_network(own, folder / DEPTH_VAE, fp16=fp16)
         if self.view is not None:
