@@ -91,6 +91,17 @@ def clip_to_percentiles(
     return clipped, kept
 
 
+def picture(x: Tensor, valid: Tensor, low: float = 0.02, high: float = 0.98) -> tuple[Tensor, Tensor]:
+    """A map [B,1,H,W] as an autoencoder of photographs takes it (Marigold, Sec. 3.2 and 3.3): the given
+    quantiles of its valid pixels become -1 and 1, three channels are alike; and the mask that goes with it.
+
+    >>> picture(torch.tensor([[[[2.0, 3.0, 4.0]]]]), torch.ones(1, 1, 1, 3, dtype=torch.bool), 0, 1)[0][0, 2]
+    tensor([[-1.,  0.,  1.]])
+    """
+    clipped, valid = clip_to_percentiles(x, valid, low, high)
+    return (stretch(clipped) * 2 - 1).expand(-1, 3, -1, -1), valid
+
+
 def by_quantiles(
     x: Tensor, counts: Tensor, low: float = 0.02, high: float = 0.98, smallest: float = 1e-6
 ) -> tuple[Tensor, Tensor]:

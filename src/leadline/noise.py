@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from leadline.errors import UsageError
 
+STRENGTH = 0.9  # of a pyramid's coarse levels: Marigold's and E2E-FT's code
 Name = Literal["zeros", "gaussian", "pyramid"]
 Normal = Callable[[tuple[int, ...]], Tensor]  # shape -> standard normal numbers of that shape
 Uniform = Callable[[], float]  # -> one number in [0, 1)
@@ -79,7 +80,7 @@ def pyramid(
     shape: tuple[int, ...],
     normal: Normal,
     uniform: Uniform,
-    strength: float | Tensor = 0.9,
+    strength: float | Tensor = STRENGTH,
     levels: int = 10,
 ) -> Tensor:
     """Multi-resolution noise [B,C,h,w] (Whitaker) with deviation 1, as in Marigold's and E2E-FT's code.

@@ -27,9 +27,7 @@ class Preset:
     clean_latent: bool = False  # decode the last step's clean latent, not where the sampler ended
     unsigned_rgb: bool = False  # colours reach the autoencoder in [0,1]
     stretch: bool = False  # minimum and maximum of each map become 0 and 1 before it is resized
-    clip_normals: bool = (
-        True  # Marigold: components beyond [-1,1] are cut before vectors are made unit length
-    )
+    clip_normals: bool = True  # Marigold: components are cut to [-1,1] before vectors get unit length
     norm_floor: float = 1e-6  # normals: n / (max(|n|, norm_floor) + norm_extra)
     norm_extra: float = 0.0
     log_metres: bool = False  # metric depth is resized as its logarithm

@@ -125,13 +125,13 @@ class Schedule:
         ):
             raise UsageError(f"the scheduler has {numbers} for steps and betas: no trained one has")
         return cls(
-            config.get("num_train_timesteps", 1000),
-            config.get("beta_start", 0.0001),
-            config.get("beta_end", 0.02),
-            betas,
-            config.get("rescale_betas_zero_snr", False),
-            predicts,
-            config.get("set_alpha_to_one", True),
+            steps=config.get("num_train_timesteps", 1000),
+            beta_start=config.get("beta_start", 0.0001),
+            beta_end=config.get("beta_end", 0.02),
+            beta_schedule=betas,
+            zero_snr=config.get("rescale_betas_zero_snr", False),
+            prediction_type=predicts,
+            alpha_to_one=config.get("set_alpha_to_one", True),
         )
 
     def to_config(self, spacing: Spacing = "trailing") -> dict[str, Any]:
@@ -163,12 +163,10 @@ class Schedule:
         """x_0 from the noisy latent x_t and the network's output, by what this network predicts. t: one for
         all, or [B].
         """
-        convert = {
-            "v_prediction": self.clean_from_v,
-            "epsilon": self.clean_from_epsilon,
-            "sample": _the_output,
-        }
-        return convert[self.prediction_type](x_t, out, t)
+        if self.prediction_type == "sample":
+            return out
+        from_output = self.clean_from_v if self.prediction_type == "v_prediction" else self.clean_from_epsilon
+        return from_output(x_t, out, t)
 
     def clean_from_v(self, x_t: Tensor, v: Tensor, t: int | Tensor) -> Tensor:
         """sqrt(alpha_bar) x_t - sqrt(1 - alpha_bar) v; shapes as x_t."""
@@ -239,7 +237,3 @@ class Schedule:
         if alpha_bar.dim():
             alpha_bar = alpha_bar.view(-1, *[1] * (like.dim() - 1))
         return alpha_bar.sqrt().to(like.dtype), (1 - alpha_bar).sqrt().to(like.dtype)
-
-
-def _the_output(x_t: Tensor, out: Tensor, t: int | Tensor) -> Tensor:
-    return out

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 from leadline import weights
 from leadline.errors import WeightsError
-from leadline.networks import preimage, refiner
+from leadline.networks import one_step, preimage, refiner
 from leadline.networks.preimage import Maps
 
 SIZES = {  # of the stored maps: heads, channels of a head, every so many queries
@@ -121,7 +121,7 @@ def test_a_block_by_block_run_is_diffusers_own():
     unet(x, 1, text)
     for hook in hooks:
         hook.remove()
-    parts = preimage.parts(unet, x, preimage.time_embedding(unet, 1), text, Maps(tokens=3))
+    parts = preimage.parts(unet, x, one_step.time_embedding(unet, 1), text, Maps(tokens=3))
     for part, features in zip(parts, seen, strict=True):
         assert_close(part.features, features, rtol=1e-4, atol=1e-5)
 
@@ -129,7 +129,7 @@ def test_a_block_by_block_run_is_diffusers_own():
 @torch.inference_mode()
 def test_maps_are_left_out_where_they_are_not_wanted():
     unet = tiny_primedepth.small().unet
-    x, emb, text = torch.randn(1, 4, 8, 8), preimage.time_embedding(unet, 1), torch.randn(1, 3, 12)
+    x, emb, text = torch.randn(1, 4, 8, 8), one_step.time_embedding(unet, 1), torch.randn(1, 3, 12)
     for maps in (Maps(False, 3), Maps(True, 0), Maps(False, 0)):
         blocks = preimage.blocks(unet)
         for part, block in zip(preimage.parts(unet, x, emb, text, maps), blocks, strict=True):
@@ -145,7 +145,7 @@ def test_maps_come_to_the_size_of_the_features_where_the_encoder_has_none():
         "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
     }
     unet = weights.build(tiny_primedepth.SMALL["unet"] | change)
-    x, emb, text = torch.randn(1, 4, 9, 8), preimage.time_embedding(unet, 1), torch.randn(1, 2, 12)
+    x, emb, text = torch.randn(1, 4, 9, 8), one_step.time_embedding(unet, 1), torch.randn(1, 2, 12)
     for part in preimage.parts(unet, x, emb, text, Maps(tokens=2)):
         assert part.attention is None or part.attention.shape[2:] == part.features.shape[2:]
 
@@ -153,7 +153,7 @@ def test_maps_come_to_the_size_of_the_features_where_the_encoder_has_none():
 @torch.inference_mode()
 def test_a_part_lives_only_until_it_is_used():
     unet = tiny_primedepth.small().unet
-    x, emb, text = torch.randn(1, 4, 8, 8), preimage.time_embedding(unet, 1), torch.randn(1, 3, 12)
+    x, emb, text = torch.randn(1, 4, 8, 8), one_step.time_embedding(unet, 1), torch.randn(1, 3, 12)
     before: list[weakref.ref] = []
     for part in preimage.parts(unet, x, emb, text, Maps(tokens=3)):
         gc.collect()

@@ -92,9 +92,7 @@ class Sampler(Method, Protocol):
 class Further(Method, Protocol):
     """What methods have besides that give more than one map of a picture."""
 
-    also: Mapping[
-        str, Kind
-    ]  # by name: `forward(also=)` takes some of them, and gives them after the main one
+    also: Mapping[str, Kind]  # by name: `forward(also=)` takes some, and gives them after the main one
 
 
 class Metric(Method, Protocol):

@@ -147,14 +147,12 @@ class Autoencoder(nn.Module):
 
 def depth_picture(depth_m: Tensor, valid: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
     """Depths [B,1,h,w] as Marigold encodes them, [B,3,h,w] in [-1,1], 1 = far; and where they are known."""
-    depth, valid = coding.clip_to_percentiles(depth_m, valid & depth_m.isfinite() & (depth_m > 0), low, high)
-    return (coding.stretch(depth) * 2 - 1).expand(-1, 3, -1, -1), valid
+    return coding.picture(depth_m, valid & depth_m.isfinite() & (depth_m > 0), low, high)
 
 
 def disparity_picture(depth_m: Tensor, valid: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
     """Disparities likewise, 1 = near."""
-    disparity, valid = coding.clip_to_percentiles(*coding.disparity(depth_m, valid), low, high)
-    return (coding.stretch(disparity) * 2 - 1).expand(-1, 3, -1, -1), valid
+    return coding.picture(*coding.disparity(depth_m, valid), low, high)
 
 
 def _absolute(error: Tensor, valid: Tensor) -> Tensor:

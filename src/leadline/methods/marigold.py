@@ -194,8 +194,7 @@ class Marigold(stable_diffusion.Descendant):
         valid = batch.valid & given.isfinite().all(dim=1, keepdim=True)
         if self.config.target == "normals":
             return self._turned(torch.where(valid, given, 0)), valid
-        depth, valid = coding.clip_to_percentiles(given, valid & (given > 0), *self.config.percentiles)
-        return (coding.stretch(depth) * 2 - 1).expand(-1, 3, -1, -1), valid
+        return coding.picture(given, valid & (given > 0), *self.config.percentiles)
 
     def _turned(self, n: Tensor) -> Tensor:
         """Normals [B,3,h,w] from the network's frame to OpenCV's, or back."""

@@ -53,9 +53,8 @@ class Config(stable_diffusion.Config):
     """What distinguishes one PrimeDepth from another. Defaults are the paper's model."""
 
     output_sign: Literal[-1, 1] = 1  # of the raw output: the loss is blind to it; 1: large is near
-    text_layer: Literal["last", "penultimate"] = (
-        "penultimate"  # code: last; Stable Diffusion's own: penultimate
-    )
+    # code: last; Stable Diffusion's own: penultimate
+    text_layer: Literal["last", "penultimate"] = "penultimate"
     text_tokens: Literal[2, 77] = 77  # code: all of Stable Diffusion's; a constant text needs fewer
     text_layers: int = 24  # of the text encoder, as long as none is cut off
     vae_sample: Literal["sample", "mode"] = "sample"  # code: a sample of the code, not its mean
@@ -276,10 +275,9 @@ class PrimeDepth(stable_diffusion.Descendant):
 
     def _latent_loss(self, refined: Tensor, wanted: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """V.Latent: squared error of the latent of disparity in [-1,1], where all of a cell is valid."""
-        clipped, valid = coding.clip_to_percentiles(wanted, valid, *self.config.percentiles)
-        target = coding.stretch(clipped) * 2 - 1
+        target, valid = coding.picture(wanted, valid, *self.config.percentiles)
         with torch.no_grad():
-            z = latent.encode(self.autoencoder, target.expand(-1, 3, -1, -1))
+            z = latent.encode(self.autoencoder, target)
         cells = latent.whole(valid, latent.factor(self.autoencoder))
         error = torch.where(cells, self.depth_head(refined).float() - z.float(), 0).square()
         return error.sum() / (z.shape[1] * cells.sum()).clamp(min=1), cells.sum()

@@ -34,7 +34,7 @@ def specialise_unet(unet: nn.Module, t: int, text: Tensor, *, zero_channels: int
     weights: moved to another device or type, both move; what was folded away is freed when the UNet is.
     """
     twin: Any = _twin(unet)
-    embedding = _time_embedding(twin, t) if _is_plain(twin) else None
+    embedding = time_embedding(twin, t) if _is_plain(twin) else None
     for name, module in list(twin.named_modules()):
         if isinstance(module, ResnetBlock2D) and embedding is not None and _adds_time(module):
             twin.set_submodule(name, Timeless(module, embedding))
@@ -165,12 +165,13 @@ def _is_plain(unet: Any) -> bool:
     return all(getattr(unet, name, None) is None for name in added)
 
 
-def _time_embedding(unet: Any, t: int) -> Tensor:
-    """[1,D], as the blocks receive it."""
-    weight = next(unet.time_embedding.parameters())
-    waves = unet.time_proj(torch.tensor([t], device=weight.device)).to(weight)
-    embedding: Tensor = unet.time_embedding(waves)
-    return embedding if unet.time_embed_act is None else unet.time_embed_act(embedding)
+def time_embedding(unet: nn.Module, t: int) -> Tensor:
+    """What the UNet's blocks know of the timestep, [1,D]."""
+    model: Any = unet
+    weight = next(model.time_embedding.parameters())
+    waves = model.time_proj(torch.tensor([t], device=weight.device)).to(weight)
+    embedding: Tensor = model.time_embedding(waves)
+    return embedding if model.time_embed_act is None else model.time_embed_act(embedding)
 
 
 def _adds_time(block: ResnetBlock2D) -> bool:

@@ -87,15 +87,6 @@ def blocks(unet: nn.Module) -> list[Block]:
     return found
 
 
-def time_embedding(unet: nn.Module, t: int) -> Tensor:
-    """What the UNet's blocks know of the timestep, [1,D]."""
-    model: Any = unet
-    weight = next(model.time_embedding.parameters())
-    waves = model.time_proj(torch.tensor([t], device=weight.device)).to(weight)
-    embedding: Tensor = model.time_embedding(waves)
-    return embedding
-
-
 def parts(unet: nn.Module, x: Tensor, emb: Tensor, text: Tensor, maps: Maps) -> Iterator[Part]:
     """The preimage of a latent x [B,4,h,w], part by part, with the text [B,N,C] and the embedded timestep.
 
@@ -152,7 +143,7 @@ def attend(transformer: nn.Module, x: Tensor, text: Tensor, maps: Maps) -> tuple
 def pixels(attention: Any, y: Tensor, height: int, width: int, place: Tensor | None) -> Tensor:
     """Self-attention of pixels y [B,h*w,C]; its pooled maps go to `place` [B,h*w,heads*64], if wanted.
 
-    Spec of the maps: softmax over the keys, averaged over regions, divided by the largest of each head.
+    Code: a map is the softmax over the keys, averaged over regions, divided by the largest of each head.
     """
     heads, v = attention.heads, _split(attention.to_v(y), attention.heads)
     if place is None:

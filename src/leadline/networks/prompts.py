@@ -83,7 +83,7 @@ def find(folder: Path, layers: int) -> Prompts | None:
     layers than shall run.
     """
     home = folder / "text_encoder"
-    if not home.is_dir() or not any(path.suffix in (".safetensors", ".bin") for path in home.iterdir()):
+    if not text.has_weights(home):
         return None
     there = weights.read_json(home / "config.json").get("num_hidden_layers", 0)
     if not isinstance(there, int) or there < layers:

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from leadline.errors import WeightsError
-from leadline.networks.preimage import Block, Maps, Part, attend, parts, time_embedding
+from leadline.networks.one_step import time_embedding
+from leadline.networks.preimage import Block, Maps, Part, attend, parts
 
 EPS = 1e-5  # code: of norms in autoencoder and heads too, where Stable Diffusion has 1e-6
 GROUPS = 32

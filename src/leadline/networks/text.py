@@ -45,7 +45,7 @@ def empty_text(folder: Path, given: Path | None = None) -> Tensor | None:
     if (folder / EMPTY_TEXT).is_file():
         return _read(folder / EMPTY_TEXT)
     home = folder / "text_encoder"
-    files = weights.weights_files(home) if _has_weights(home) else []
+    files = weights.weights_files(home) if has_weights(home) else []
     encoder = _digest(files) if files else cache.encoder_of(folder)
     if encoder is None:
         return None
@@ -184,7 +184,8 @@ def _keep(encoder: str, ids: tuple[int, int, int], text: Tensor) -> None:
         log.warning("the encoded empty prompt could not be kept, it is made again each time: %s", error)
 
 
-def _has_weights(home: Path) -> bool:
+def has_weights(home: Path) -> bool:
+    """Whether weights lie in a folder, if there is one."""
     return home.is_dir() and any(path.suffix in (".safetensors", ".bin") for path in home.iterdir())
 
 

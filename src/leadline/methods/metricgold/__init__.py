@@ -6,9 +6,9 @@ Sec. 3.1, 3.2: then a UNet with two latents side by side denoises the depth's.  
 Sec. 4: 50 DDIM steps from ten noises, whose results become one.                        -> ensemble.metric
 Beyond the paper: one step, trained end to end on the logarithm; the camera.            -> config
 
-Symbols are the paper's: x the picture, d the depth, z their latents, epsilon the noise, v what is predicted.
-The released program is Marigold's with some lines changed, and starts neither training nor prediction in
-metres.
+Symbols: x the picture's latent (the paper's z(x)), z and z_0 the depth's, noisy and clean, y its code
+(d_log), epsilon the noise, v what is predicted. The released program is Marigold's with some lines changed,
+and starts neither training nor prediction in metres.
 """
 
 from leadline.methods.metricgold.config import Config

@@ -27,17 +27,15 @@ class Config(stable_diffusion.Config):
     far_m: float = Field(80.0, gt=0)  # d_max: the notebook's; 160 for canonical_width
     far: Literal["supervise", "mask"] = "supervise"  # depths beyond: known to be far, or not looked at
     stage: Literal["unet", "vae"] = "unet"  # what is trained: the depth's autoencoder comes first
-    depth_vae: Literal["decoder", "paper"] = (
-        "decoder"  # stage vae: the decoder alone keeps latents as they are
-    )
+    # stage vae: what is trained of it; the decoder alone keeps latents as they are
+    depth_vae: Literal["decoder", "paper"] = "decoder"
     kl_weight: float = 1e-6  # depth_vae paper: eq. 4, per element of the latent
     depth_latent_scale: float | None = None  # of the depth's latents; None: as its autoencoder's
     gradient_weight: float = 0.5  # of slopes beside errors: depth_vae decoder, objective one_step
     objective: Literal["diffusion", "one_step"] = "diffusion"  # one_step: through the decoder, as E2E-FT
     noise: Literal["gaussian", "pyramid"] = "gaussian"  # of training; pyramid: Marigold's, annealed
-    zero_snr: bool = (
-        True  # Sec. 4 says no; without it the last level holds 7 % of the truth's mean: its scale
-    )
+    # Sec. 4 has DDPM's levels, the last with 7 % of the truth: its scale, which prediction does not know
+    zero_snr: bool = True
     spacing: Spacing = "trailing"  # of DDIM's timesteps
     camera: Literal["none", "canonical_width", "canonical_fixed", "fov"] = "none"  # how it is known
     focal_px: float = Field(1000.0, gt=0)  # canonical_fixed: the focal length for which metres are learnt

@@ -254,7 +254,8 @@ class MetricGold(stable_diffusion.Descendant):
         t = torch.randint(0, T, (len(x),), generator=generator, device=generator.device)
         shape, sources = tuple(x.shape), noise.sources(generator)
         if self.config.noise == "pyramid":
-            epsilon = noise.pyramid(shape, *sources, (0.9 * t / T).view(-1, 1, 1, 1)).to(x)
+            strength = (noise.STRENGTH * t / T).view(-1, 1, 1, 1)  # [B,1,1,1]
+            epsilon = noise.pyramid(shape, *sources, strength).to(x)
         else:
             epsilon = noise.gaussian(shape, *sources).to(x)
         return self.compare(x, z_0, epsilon, t.to(x.device), known)
