@@ -77,6 +77,18 @@ def run(what: str, *words: object, seconds: float = 120) -> Process:
     return process
 
 
+def all_leave(process: Process, seconds: float = 30) -> bool:
+    """Whether none of its session is left after a while: a killed process's workers must not outlive it."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
 def _ask(request: dict[str, Any]) -> int | None:
     tell, hear = _helper()
     tell.write(json.dumps(request) + "\n")

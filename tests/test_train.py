@@ -107,24 +107,12 @@ train(small_recipe(*sys.argv[3:]), sys.argv[2], method=Straight(), display=KillA
 def test_killed_and_resumed_equals_undisturbed(undisturbed, tmp_path, moment, reached, workers):
     killed = processes.start(f"-c {SCRIPT}", moment, tmp_path, f"workers={workers}")
     assert killed.wait() == -signal.SIGKILL
-    assert everyone_leaves(killed.pid)
+    assert processes.all_leave(killed)
     assert checkpoint.steps(tmp_path / "checkpoints")[-1] == reached
     assert train(small_recipe(), tmp_path, method=Straight()).finished
     assert_same(final(tmp_path), final(undisturbed))
     assert lines(tmp_path) == lines(undisturbed)
     assert not [path for path in (tmp_path / "checkpoints").iterdir() if path.name.startswith(".")]
-
-
-def everyone_leaves(group: int, seconds: float = 30) -> bool:
-    """Whether no process of a group is left after a while: loaders must not outlive a killed training."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_loader_processes_do_not_change_the_training(undisturbed, tmp_path):

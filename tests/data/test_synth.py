@@ -1,6 +1,5 @@
 """leadline.data.synth: folders of rendered scenes, resumable and whole."""
 
-import os
 import signal
 import time
 
@@ -62,8 +61,9 @@ def test_a_killed_run_leaves_whole_files_and_goes_on(tmp_path):
     deadline = time.monotonic() + 120
     while len(list(tmp_path.rglob("*.npz"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(run.pid, signal.SIGKILL)
+    run.send_signal(signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL
+    assert processes.all_leave(run)
     done = len(SynthFolder(tmp_path))
     assert 2 <= done < 400
     for index in range(done):

@@ -38,9 +38,10 @@ def processes() -> BaseContext:
 
 
 def quiet() -> None:
-    """What such a process does first: it computes on one core, and keeps its memory."""
+    """What such a process does first: it computes on one core, keeps its memory, and ends with its parent."""
     torch.set_num_threads(1)
     devices.keep_freed_memory()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 class _Loading(Dataset[list[Sample] | LeadlineError]):
@@ -102,11 +103,12 @@ def _start(number: int) -> None:
     quiet()
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A main process that was killed leaves no worker behind (torch watches the fork server in its place)."""
+    """A main process that was killed leaves no worker behind: what others watch is the fork server, which
+    lives as long as a worker does.
+    """
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
