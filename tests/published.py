@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import tiny
+import tiny_geowizard
 import tiny_primedepth
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tiny_depth_anything import NETWORK
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from leadline import weights
-from leadline.cards import Card
+from leadline.cards import Card, Ingredient
 from leadline.networks import depth_anything
 
 COMMIT = "5ea" + "0" * 37
@@ -36,7 +37,7 @@ TEXT_ENCODER: dict[str, Any] = {
     "num_hidden_layers": 1,
     "num_attention_heads": 4,
     "hidden_act": "gelu",
-    "vocab_size": 8,
+    "vocab_size": 64,
     "max_position_embeddings": 77,
 }
 VOCABULARY = {"!": 0, "<|startoftext|>": 5, "<|endoftext|>": 6}
@@ -54,7 +55,7 @@ def stable_diffusion(folder: Path) -> Path:
     encoder = CLIPTextModel(CLIPTextConfig(**TEXT_ENCODER)).state_dict()
     state = {name: tiny.named(name, tuple(x.shape)) for name, x in encoder.items()}
     save_file(state, folder / "text_encoder/model.safetensors")
-    _json(folder / "tokenizer/vocab.json", VOCABULARY)
+    two_words(folder)
     return folder
 
 
@@ -80,13 +81,51 @@ def primedepth(folder: Path, config: dict[str, Any]) -> Path:
     return folder
 
 
-def into_cache(card: Card, folder: Path, cache: Path) -> None:
+def geowizard(folder: Path, version: str) -> Path:
+    """A folder of GeoWizard's first release, as old ones say it; of the second the UNet alone."""
+    model = tiny_geowizard.published(version=version)
+    if version == "v2":
+        weights.save_network(model.unet, folder / "unet_v2")
+        return folder
+    model.save(folder)
+    for name in ("card.yaml", "feature_extractor/preprocessor_config.json"):
+        (folder / name).unlink()
+    _json(folder / "scheduler/scheduler_config.json", SCHEDULER | {"timestep_spacing": "leading"})
+    tower = folder / "image_encoder"
+    state = load_file(tower / "model.safetensors")
+    places = {"vision_model.embeddings.position_ids": torch.arange(5)[None]}  # that older versions kept
+    torch.save(state | places, tower / "pytorch_model.bin")
+    (tower / "model.safetensors").unlink()
+    config = json.loads((folder / "unet/config.json").read_text())
+    _json(folder / "unet/config.json", config | {"decay": 0.9999, "optimization_step": 7000})
+    return folder
+
+
+def two_words(folder: Path) -> None:
+    """A tokenizer's files for the prompts of GeoWizard's second release."""
+    words = ("indoor", "outdoor", "object", "geometry")
+    merges, pieces = [], set()
+    for word in words:
+        parts = [*word[:-1], f"{word[-1]}</w>"]
+        pieces.update(parts)
+        left = parts[0]
+        for part in parts[1:]:
+            merges.append(f"{left} {part}")
+            left += part
+            pieces.add(left)
+    start = max(VOCABULARY.values()) + 1
+    vocabulary = VOCABULARY | {piece: start + i for i, piece in enumerate(sorted(pieces))}
+    _json(folder / "tokenizer/vocab.json", vocabulary)
+    (folder / "tokenizer/merges.txt").write_text("\n".join(["#version: 0.2", *dict.fromkeys(merges)]) + "\n")
+
+
+def into_cache(card: Card | Ingredient, folder: Path, cache: Path) -> None:
     """Put a folder where the hub's cache would keep the card's model."""
     assert card.hub is not None
     home = cache / f"models--{card.hub.id.replace('/', '--')}"
-    (home / "refs").mkdir(parents=True)
+    (home / "refs").mkdir(parents=True, exist_ok=True)
     (home / "refs" / card.hub.revision).write_text(COMMIT)
-    shutil.copytree(folder, home / "snapshots" / COMMIT)
+    shutil.copytree(folder, home / "snapshots" / COMMIT, dirs_exist_ok=True)
 
 
 def _json(file: Path, data: dict[str, Any]) -> None:

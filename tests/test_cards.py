@@ -36,7 +36,7 @@ def test_every_cards_config_is_one_its_method_takes(name):
 def test_published_models_are_found_by_their_hub_id(name):
     card = cards.get(name)
     assert card.hub is not None
-    assert cards.get(card.hub.id) == card
+    assert cards.get(card.hub.id).hub.id == card.hub.id
     assert card.terms
     assert card.citation
     assert card.parameters
@@ -54,9 +54,10 @@ def test_cards_say_what_a_published_folder_might_say_wrong(name):
         "depth-anything": {"encoder", "version"}
         | ({"max_depth_m"} if card.kind == "metric_depth" else set()),
         "primedepth": {"output_sign", "text_layer"},
+        "geowizard": {"version", "target", "domain", "objective", "noise", "spacing"},
     }
     assert needed[card.method] <= set(card.config)
-    if card.method in ("marigold", "e2e-ft"):
+    if card.method in ("marigold", "e2e-ft", "geowizard"):
         assert card.size_rule["processing_res"] == 768
 
 
@@ -67,6 +68,10 @@ def test_earlier_ids_are_known():
     assert not cards.has("Bingxin/Marigolds")
 
 
+def test_of_several_models_in_one_repository_its_id_means_the_first():
+    assert cards.get("lemonaddie/geowizard").name == "geowizard-v1"
+
+
 @pytest.mark.parametrize(
     ("name", "steps", "frame"),
     [
@@ -75,6 +80,8 @@ def test_earlier_ids_are_known():
         ("marigold-depth-v1-1", 4, None),
         ("marigold-normals-v1-1", 4, "opengl"),
         ("gonzalomg-marigold-normals", 50, "e2e_ft"),
+        ("geowizard-v2", 10, None),
+        ("geowizard-e2e-ft", 1, None),
         ("depth-anything-v2-metric-outdoor-large", 1, None),
     ],
 )

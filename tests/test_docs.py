@@ -89,6 +89,9 @@ def stand_in(text: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             published.into_cache(card, published.transformers(home / card.name, card.config), home)
         elif card.method == "primedepth":
             published.into_cache(card, published.primedepth(home / card.name, card.config), home)
+        elif card.method == "geowizard":
+            own = published.geowizard(home / card.name, card.config["version"])
+            published.into_cache(card, own, home)
         elif card.hub:
             published.into_cache(card, published.stable_diffusion(home / card.name), home)
 

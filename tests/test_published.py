@@ -41,8 +41,12 @@ def cache(tmp_path_factory):
         elif card.method == "primedepth":
             own = published.primedepth(home / card.name, card.config)
             published.into_cache(card, own, home)
+        elif card.method == "geowizard":
+            own = published.geowizard(home / card.name, card.config["version"])
+            published.into_cache(card, own, home)
         else:
             published.into_cache(card, folder, home)
+    published.into_cache(cards.PRIORS["stable-diffusion-2"], folder, home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(home))
         yield home
@@ -127,3 +131,50 @@ def test_an_encoded_prompt_given_by_path_takes_the_encoders_place(tmp_path):
     assert not np.array_equal(
         own(picture(), processing_res=RES).values, predict(load(own.card.name), picture()).values
     )
+
+
+JOINT = [name for name in NAMES if cards.get(name).method == "geowizard"]
+
+
+@pytest.mark.parametrize("name", JOINT)
+def test_joint_models_give_depth_and_normals_either_first(name):
+    first = predict(load(name), picture(), also=["normals"])
+    second = predict(load(name, task="normals"), picture(), also=["depth"])
+    for depth, normals in ((first, first.also["normals"]), (second.also["depth"], second)):
+        assert depth.kind is Kind.affine_depth
+        assert normals.kind is Kind.normals
+        assert normals.values.shape == (35, 50, 3)
+    assert_allclose(second.values, first.also["normals"].values, atol=1e-3)
+    assert_allclose(second.also["depth"].values, first.values, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", JOINT)
+def test_joint_models_are_told_the_domain(name):
+    one, other = (
+        predict(load(name, config={"domain": domain}), picture()) for domain in ("indoor", "outdoor")
+    )
+    assert other.settings["domain"] == "outdoor"
+    assert np.abs(one.values - other.values).max() > 1e-3
+
+
+def test_a_task_that_a_model_does_not_do_is_refused():
+    with pytest.raises(
+        leadline.LeadlineError, match="marigold-e2e-ft-depth gives affine_depth, which is not"
+    ):
+        load("marigold-e2e-ft-depth", task="normals")
+    with pytest.raises(leadline.LeadlineError, match="did you mean 'normals'"):
+        load("geowizard-v1", task="normal")
+    with pytest.raises(leadline.LeadlineError, match="did you mean 'domain'"):
+        load("geowizard-v1", config={"domian": "outdoor"})
+    assert load("marigold-e2e-ft-depth", task="depth").kind is Kind.affine_depth
+
+
+def test_a_measured_model_has_the_kind_of_its_task():
+    from leadline.evaluate import Live
+
+    asked = {"device": "cpu", "task": "normals", "config": {"domain": "outdoor"}}
+    live = Live("geowizard-v1", **asked)
+    assert live.kind is Kind.normals
+    live.start()
+    facts = live.facts()
+    assert (facts["kind"], facts["target"], facts["domain"]) == ("normals", "normals", "outdoor")

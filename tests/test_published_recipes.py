@@ -62,6 +62,26 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "e2e_ft_normals": E2E_FT
     | {"start": "gonzalomg-marigold-normals", "ratios": (0.9, 0.1), "far": (65, 80), "frame": "e2e_ft"},
     "e2e_ft_normals_sd": E2E_FT | FROM_SD | {"ratios": (0.9, 0.1), "far": (65, 80), "frame": "e2e_ft"},
+    "geowizard_e2e_ft": {key: value for key, value in E2E_FT.items() if key != "tokens"}  # it reads none
+    | DEPTHS
+    | {"method": "geowizard", "start": "geowizard-v1", "part": "e2e-ft", "groups": {"class_embedding": 10}},
+    "geowizard": FROM_SD
+    | {
+        "method": "geowizard",
+        "lr": 3e-5,
+        "groups": {"class_embedding": 10},
+        "betas": (0.9, 0.999),
+        "weight_decay": 0.01,
+        "decay": ("constant", 0, 0.01),
+        "batch": (4, 64),
+        "clip": 1.0,
+        "average": 0.9999,
+        "seed": 1234,
+        "flip": 0.4,
+        "size": (576, 768),
+        "percentiles": (0.02, 0.98),
+        "noise": "gaussian",
+    },
 }
 
 
@@ -89,7 +109,8 @@ def facts(chosen: recipe.Recipe) -> dict[str, Any]:
         "ratios": tuple(entry.ratio for entry in entries),
         "size": entries[0].sizes[0],
         "far": tuple(entry.range_m[1] for entry in entries if entry.range_m),
-        "part": entries[1].options.get("part"),
+        "part": entries[-1].options.get("part"),
+        "groups": {name: group.lr_factor for name, group in chosen.optimiser.groups.items()},
         "frame": getattr(model, "frame", None),
         "percentiles": getattr(model, "percentiles", None),
         "noise": getattr(model, "noise", None) or model.noise_strength,
@@ -105,7 +126,11 @@ def test_a_recipe_has_its_papers_numbers(name):
 
 
 def test_every_published_recipe_is_in_the_table():
-    named = {path.stem for path in RECIPES.glob("*.yaml") if path.stem.startswith(("marigold_", "e2e_ft_"))}
+    named = {
+        path.stem
+        for path in RECIPES.glob("*.yaml")
+        if path.stem.startswith(("marigold_", "e2e_ft_", "geowizard"))
+    }
     assert named == set(PUBLISHED)
 
 

@@ -182,7 +182,8 @@ def publish(value: Tensor, kind: Kind, preset: Preset, restore: Callable[..., Te
     if kind is Kind.metric_depth:
         return restore(value).clamp(min=0)  # bicubic undershoots
     if kind is Kind.normals:
-        n = restore(unit(value, preset)).clamp(-1, 1)
+        way = {"by": preset.normals_out} if preset.normals_out else {}
+        n = restore(value if preset.unit_once else unit(value, preset), **way).clamp(-1, 1)
         return unit(n, preset) if preset.renormalise else n
     value = stretch(value) if preset.stretch else (value + 1) / 2
     return restore(value).clamp(0, 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -75,6 +75,8 @@ def load(
     compat: str | None = None,
     download: bool = False,
     card: str | Path | None = None,
+    task: str | None = None,
+    config: Mapping[str, Any] | None = None,
     variant: str | None = None,
     empty_text: str | Path | None = None,
     vae: str | Path | None = None,
@@ -92,6 +94,8 @@ def load(
     download: fetch the weights of a published model that is not on this machine yet; variant: these of them,
     such as "fp16", where they exist.
     card: what the model is, as the name of a published one or a YAML file, for folders without card.yaml.
+    task: of a model with several outputs, "depth" or "normals" as the main one; config: entries of its
+    method's Config in place of the card's, such as {"domain": "outdoor"} for GeoWizard.
     empty_text: a .npy or .safetensors file with the encoded empty prompt, in place of a text encoder's.
     vae: a light autoencoder in place of the model's own, faster and lossy: "tiny", a folder, or a repository
     of the hub. What it costs is measured on the first picture, and one line says it.
@@ -107,20 +111,13 @@ def load(
     if known.kind is Kind.picture:
         raise KindError(f"{known.name} gives pictures, no geometry: name it as the `start` of a training")
     method, _ = methods.get(known.method)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = methods.choice(known, task) | dict(config or {})
     if compat is not None:
         options["compat"] = presets.get(compat, method.presets).name
     options |= {} if empty_text is None else {"empty_text": Path(empty_text)}
     chosen = None if vae is None else light.load(vae, download=download)
-    loaded = Model(
-        method.load(folder, known, **options),
-        device=device,
-        dtype=dtype,
-        vae=chosen,
-        fast=fast,
-        offload=offload,
-        compile=compile,
-    )
+    way: dict[str, Any] = {"fast": fast, "offload": offload, "compile": compile}
+    loaded = Model(method.load(folder, known, **options), device=device, dtype=dtype, vae=chosen, **way)
     log.info("%s; licence %s; %s", loaded.describe(), known.licence, known.terms or "no further terms")
     return loaded
 
@@ -353,6 +350,7 @@ class Model:
             "seed": plan.seed,
             **({} if plan.steps is None else {"steps": plan.steps, "ensemble_size": plan.members}),
             "preset": self.method.preset.name,
+            **getattr(self.method, "settings", {}),
             **({"vae": self.vae} if self.vae else {}),
             "device": str(self.device),
             "dtype": devices.dtype_name(seen.dtype),

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from leadline.ensemble import Ensembling
 from leadline.errors import UsageError, did_you_mean
 from leadline.schedule import Spacing
-from leadline.sizes import SizeRule
+from leadline.sizes import Filter, SizeRule
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,9 @@ class Preset:
     norm_floor: float = 1e-6  # normals: n / (max(|n|, norm_floor) + norm_extra)
     norm_extra: float = 0.0
     log_metres: bool = False  # metric depth is resized as its logarithm
+    unit_once: bool = False  # normals go to the resize as the method gives them, which with norm_extra shows
     renormalise: bool = True  # normals are made unit length again after a resize
+    normals_out: Filter | None = None  # that brings them to the picture's size; None: the size rule's
     plain_losses: bool = False  # float32 normal equations and a bare arccos, as the authors released them
 
 

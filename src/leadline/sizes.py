@@ -44,6 +44,7 @@ class SizeRule:
     filter: Filter = "bilinear"
     antialias: bool = True  # on the way in, bilinear and bicubic
     quantise: bool = False  # resize in 8 bits and round to 8 bits, as the authors of Marigold and E2E-FT do
+    quantise_between: bool = False  # also between widths and heights, as Pillow does; for bicubic it shows
     filter_out: Filter | None = None  # on the way back; None: the same
     antialias_out: bool = False
     corners_out: bool = False  # on the way back, the centres of the corner pixels lie on each other
@@ -148,9 +149,9 @@ def unpad(x: Tensor, prepared: Prepared) -> Tensor:
     return x[..., : prepared.processed[0], : prepared.processed[1]]
 
 
-def restore(x: Tensor, prepared: Prepared, *, nearest: bool = False) -> Tensor:
+def restore(x: Tensor, prepared: Prepared, *, nearest: bool = False, by: Filter | None = None) -> Tensor:
     """A map without padding, [1,C,h,w] -> [1,C,H,W] at the picture's size; `nearest`: no values between those
-    that it has.
+    that it has; by: this filter, in place of the rule's.
 
     It may be smaller than the input was (autoencoders drop rows that are too few): it is stretched.
     """
@@ -158,7 +159,7 @@ def restore(x: Tensor, prepared: Prepared, *, nearest: bool = False) -> Tensor:
     if rule.repeat_edge and prepared.processed == (prepared.height, prepared.width):
         lacking = prepared.height - x.shape[2], prepared.width - x.shape[3]
         return F.pad(x, (0, lacking[1], 0, lacking[0]), mode="replicate")
-    mode = "nearest-exact" if nearest else rule.filter_out or rule.filter
+    mode = "nearest-exact" if nearest else by or rule.filter_out or rule.filter
     return _resize(x, prepared.height, prepared.width, mode, rule.antialias_out, rule.corners_out)
 
 
@@ -213,6 +214,8 @@ def _resize_in(
     """
     bands = (rgb[top : top + BAND] for top in range(0, len(rgb), BAND))
     narrow = [_resize(as_float(band), len(band), w, rule.filter, rule.antialias) for band in bands]
+    if rule.quantise and rule.quantise_between:
+        narrow = [x.clamp(0, 255).round() for x in narrow]
     return _resize(torch.cat(narrow, dim=2), h, w, rule.filter, rule.antialias)
 
 

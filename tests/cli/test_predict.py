@@ -434,3 +434,19 @@ def test_ctrl_c_finishes_the_picture_and_says_how_to_go_on(tiny_model, tmp_path)
     assert 0 < len(written) < 400
     for file in written:
         assert np.load(file).shape == (30, 40)
+
+
+def test_a_task_and_a_domain_of_a_model_that_has_several(run, photo, tmp_path):
+    from tiny_geowizard import E2E, published
+
+    published(**E2E, size={"processing_res": 32}).save(tmp_path / "model")
+    words = ("predict", "--model", tmp_path / "model", photo)
+    assert run(*words, "-o", tmp_path / "a", "--also", "normals").code == 0
+    done = run(*words, "-o", tmp_path / "b", "--task", "normals", "--set", "domain=outdoor")
+    assert done.code == 0
+    assert "photo_normals.npy" in names(tmp_path / "b")
+    record = json.loads((tmp_path / "b" / "photo.json").read_text())
+    assert (record["kind"], record["settings"]["domain"]) == ("normals", "outdoor")
+    refused = run(*words, "-o", tmp_path / "c", "--set", "domain=outdor")
+    assert refused.code == 2
+    assert "domain" in refused.err

@@ -250,6 +250,6 @@ def _files() -> dict[str, Path]:
 
 
 def _ids() -> dict[str, Card]:
-    """Cards by the ids that their repositories have or had, in lower case."""
-    all_cards = map(read, _files().values())
-    return {id.lower(): card for card in all_cards if card.hub for id in (card.hub.id, *card.hub.aliases)}
+    """Cards by the ids that their repositories have or had, in lower case; of several in one, the first."""
+    last_first = [read(file) for file in reversed(_files().values())]
+    return {id.lower(): card for card in last_first if card.hub for id in (card.hub.id, *card.hub.aliases)}

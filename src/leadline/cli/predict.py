@@ -14,7 +14,7 @@ import typer
 from leadline.cli import align, camera, options, pipe, ui
 from leadline.cli.models import check
 from leadline.cli.watched import Watched
-from leadline.errors import DeviceError, UsageError, printable
+from leadline.errors import DeviceError, DocumentError, UsageError, printable
 
 if TYPE_CHECKING:
     from leadline.jobs import Summary
@@ -48,6 +48,7 @@ def predict(
         str | None, typer.Option("--model", "-m", metavar="NAME", help="Name or folder. [default: small]")
     ] = None,
     task: Annotated[str | None, typer.Option(metavar="NAME", hidden=True)] = None,  # named in the first line
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", hidden=True)] = None,
     formats: Annotated[
         list[str] | None,
         typer.Option("--format", "-f", metavar="LIST", help="As npy,png16,exr. [default: npy,png,json]"),
@@ -134,6 +135,7 @@ def predict(
     spread = _spread(engine, workers, piped, align_to)
     place: dict[str, Any] = {"device": device, "dtype": dtype, "download": download}
     way: dict[str, Any] = {"fast": not plain, "offload": offload, "compile": compile, "vae": vae}
+    way |= {"task": task, "config": _changes(changes)}
     make = partial(_load, _chosen(model, task), compat=compat, card=card, **place, **way)
     loaded = make(device="cpu") if spread else make()  # there, this process only plans
     watched = Watched(loaded, lambda line: ui.say(line, quiet))
@@ -196,12 +198,17 @@ def _formats(words: list[str] | None, out: str, style: Style) -> list[str] | Non
 
 
 def _chosen(model: str | None, task: str | None) -> str:
-    """The model's name: as it is given, or the bundled one for a task."""
-    if model is not None and task is not None:
-        raise UsageError("--model and --task are both given: a task chooses the model")
+    """The model's name: as it is given (a task then chooses among its outputs), or the bundled one."""
     from leadline import cards
 
     return model if model is not None else cards.bundled_for(task or "depth")
+
+
+def _changes(words: list[str] | None) -> dict[str, Any]:
+    """Entries of the model's configuration, from words such as domain=outdoor."""
+    from leadline import documents
+
+    return documents.override({}, words or [])
 
 
 def _spread(engine: str, workers: int | None, piped: bool, align_to: str | None) -> bool:
@@ -223,7 +230,9 @@ def _load(model: str, *, card: str | None, **way: Any) -> Model:
 
     try:
         return load(model, card=card, **way)
-    except DeviceError as error:
+    except (DeviceError, DocumentError) as error:
+        if isinstance(error, DocumentError) and not way.get("config"):
+            raise  # of a card, and no mistake in the command
         raise UsageError(str(error)) from None
 
 

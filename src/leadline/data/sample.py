@@ -28,6 +28,7 @@ class Sample:
     camera's OpenCV frame, or None. camera: belongs to these pixels, or None. classes: int [H,W], or None.
     pseudo: float32 [H,W], what another model says of an unlabelled photograph, as it says it, or None;
     pseudo_kind: the quantity, such as affine disparity. caption: what the picture shows, in words, or None.
+    domain: what kind of scene, such as "outdoor", for models that are told so, or None.
     name: says in messages which it is; a listed picture's file.
 
     For evaluation alone: matte: bool [H,W], the foreground. pairs: int [N,2,2], per pair of points the nearer
@@ -44,6 +45,7 @@ class Sample:
     pseudo: Array | None = None
     pseudo_kind: Kind | None = None
     caption: str | None = None
+    domain: str | None = None
     matte: Array | None = None
     pairs: Array | None = None
     group: str = ""
@@ -60,7 +62,8 @@ class Batch:
 
     rgb: [B,3,h,w] in [-1,1]. depth_m: [B,1,h,w] metres, 0 where not valid, or None. normals: [B,3,h,w]
     OpenCV frame, 0 where not valid, or None. valid: [B,1,h,w] bool. classes: [B,h,w] int64, or None.
-    pseudo: [B,1,h,w] of one kind, pseudo_kind, 0 where not valid, or None. captions: "" where there is none.
+    pseudo: [B,1,h,w] of one kind, pseudo_kind, 0 where not valid, or None. captions, domains: "" where there
+    is none.
     """
 
     rgb: Tensor
@@ -73,6 +76,7 @@ class Batch:
     pseudo: Tensor | None = None
     pseudo_kind: Kind | None = None
     captions: Sequence[str] = ()
+    domains: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -192,6 +196,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         pseudo=_stack([s.pseudo for s in samples], valid),
         pseudo_kind=_one_kind(samples),
         captions=[s.caption or "" for s in samples],
+        domains=[s.domain or "" for s in samples],
     )
 
 

@@ -36,6 +36,9 @@ class View(BaseModel):
     normals: Literal["d2nt", "e2e-ft"] | None = Field(
         None, description="made of the depth, in place of the set's own; e2e-ft: with its authors' pixel"
     )
+    domain: Literal["indoor", "outdoor", "object"] | None = Field(
+        None, description="what kind of scenes the set holds, for models that are told so"
+    )
 
     @field_validator("crop")
     @classmethod
@@ -52,6 +55,8 @@ class View(BaseModel):
 
     def of(self, sample: Sample) -> Sample:
         """The sample as a training sees it. DataError if it lacks what that takes."""
+        if self.domain:
+            sample = replace(sample, domain=self.domain)
         if self.normals:
             sample = with_normals(sample, self.normals)
         if self.crop:
@@ -60,7 +65,7 @@ class View(BaseModel):
 
     def over(self, data: Set) -> Set:
         """The data set, seen so."""
-        if not (self.crop or self.range_m or self.normals):
+        if not (self.crop or self.range_m or self.normals or self.domain):
             return data
         return ScalableViewed(data, self) if isinstance(data, Scalable) else Viewed(data, self)
 

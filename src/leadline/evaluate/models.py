@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from leadline import cards, weights
+from leadline import cards, methods, weights
 from leadline.errors import KindError, LeadlineError, UsageError
 from leadline.evaluate import stored, views
 from leadline.image import Picture
@@ -77,7 +77,11 @@ class Live:
         self.source, self.loading, self.batch_size = model, loading, batch_size
         self.model = model if isinstance(model, Model) else None
         self.card = model.card if isinstance(model, Model) else _card(model, loading)
-        self.label, self.name, self.kind = label or self.card.name, self.card.name, self.card.kind
+        self.label, self.name = label or self.card.name, self.card.name
+        if isinstance(model, Model):
+            self.kind = model.kind
+        else:
+            self.kind = methods.kind_of(self.card, loading.get("task"), loading.get("config"))
         self.trained_on = self.card.training_data
         self.asked = {
             "processing_res": processing_res,
@@ -104,6 +108,7 @@ class Live:
             "revision": self.card.hub.revision if self.card.hub else None,
             "weights": weights_digest(model.network),
             "preset": model.method.preset.name,
+            **getattr(model.method, "settings", {}),
             "dtype": str(model.dtype).removeprefix("torch."),
         }
 

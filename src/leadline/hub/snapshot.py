@@ -18,6 +18,7 @@ HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # git's of small files, SHA-256
 FILES = (  # of a repository that has no card of ours
     *("card.yaml", "model_index.json", "config.json", "model*", "pytorch_model*", "diffusion_pytorch_model*"),
     *("unet/*", "vae/*", "scheduler/*", "text_encoder/*", "tokenizer/*", layout.EMPTY_TEXT),
+    *("image_encoder/*", "domains/*"),
 )
 
 

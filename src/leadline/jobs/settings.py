@@ -60,6 +60,7 @@ def of_run(
         "revision": model.card.hub.revision if model.card.hub else None,
         "weights": weights_digest(model.network),
         "preset": model.method.preset.name,
+        **getattr(model.method, "settings", {}),
         "dtype": str(model.dtype).removeprefix("torch."),
         **asked,
         **({} if captions is None else {"captions": str(by(captions))}),

@@ -29,6 +29,7 @@ METHODS = {
     "autoencoder": "leadline.methods.autoencoder:Autoencoder",
     "latent-diffusion": "leadline.methods.latent_diffusion:LatentDiffusion",
     "primedepth": "leadline.methods.primedepth:PrimeDepth",
+    "geowizard": "leadline.methods.geowizard:GeoWizard",
     "depth-anything": "leadline.methods.depth_anything:DepthAnything",
     "onnx": "leadline.methods.external:External",
 }
@@ -95,6 +96,13 @@ class Further(Method, Protocol):
     also: Mapping[str, Kind]  # by name: `forward(also=)` takes some, and gives them after the main one
 
 
+class Several(Further, Protocol):
+    """What methods have besides whose Config says by `target` which of their outputs is the main one."""
+
+    kinds: ClassVar[Mapping[str, Kind]]  # by target
+    settings: Mapping[str, Any]  # what results depend on beside the weights
+
+
 class Metric(Method, Protocol):
     """What methods may have besides whose metres end somewhere, or depend on the camera."""
 
@@ -123,3 +131,40 @@ def get(name: str) -> tuple[type[Method], type[BaseModel]]:
     module_name, _, class_name = METHODS[name].partition(":")
     module = importlib.import_module(module_name)
     return getattr(module, class_name), module.Config
+
+
+def choice(card: Card, task: str | None) -> dict[str, Any]:
+    """Entries of a Config with which a card's model does a task of `leadline.cards.TASKS`; None: its own.
+
+    Raises UsageError for an unknown task, and for one that the model does not do.
+
+    >>> from leadline import cards
+    >>> choice(cards.get("geowizard-v1"), "normals"), choice(cards.get("small"), "depth")
+    ({'target': 'normals'}, {})
+    """
+    if task is None:
+        return {}
+    from leadline.cards import TASKS  # late: names of methods are asked where no card is read
+
+    if task not in TASKS:
+        raise UsageError(f"task {task!r} is unknown: {did_you_mean(task, TASKS)}")
+    able = [target for target, kind in _kinds(card).items() if kind in TASKS[task]]
+    if not able and card.kind not in TASKS[task]:
+        raise UsageError(f"{card.name} gives {card.kind}, which is not the task {task}: name another model")
+    return {"target": able[0]} if able else {}
+
+
+def kind_of(card: Card, task: str | None = None, config: Mapping[str, Any] | None = None) -> Kind:
+    """What a card's model gives, loaded with these options. Raises UsageError as `choice` does.
+
+    >>> from leadline import cards
+    >>> kind_of(cards.get("geowizard-v1"), config={"target": "normals"}).value
+    'normals'
+    """
+    target = (card.config | choice(card, task) | dict(config or {})).get("target")
+    return _kinds(card).get(str(target), card.kind)
+
+
+def _kinds(card: Card) -> Mapping[str, Kind]:
+    """By target, of a method that has several outputs."""
+    return getattr(get(card.method)[0], "kinds", {}) if card.method in METHODS else {}
