@@ -35,7 +35,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from leadline import weights
 from leadline.methods.primedepth import Config, PrimeDepth
-from leadline.networks import preimage
+from leadline.networks import one_step, preimage
 from leadline.networks.preimage import Part
 from leadline.networks.primedepth import SD_AUTOENCODER, SD_UNET
 from leadline.train.memory import Peak
@@ -101,7 +101,7 @@ def theirs(made: PrimeDepth) -> Predict:
         z_1 = made.noised(rgb, noises=noises(rgb))
         text = made.empty_text
         unet(z_1, 1, text)
-        emb = preimage.time_embedding(unet, 1)
+        emb = one_step.time_embedding(unet, 1)
         refined = made.refiner(iter(seen.parts()), emb, text)
         seen.clear()
         depth: Tensor = made.depth_head(refined).mean(dim=1, keepdim=True)

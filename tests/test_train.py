@@ -115,6 +115,7 @@ def test_killed_and_resumed_equals_undisturbed(undisturbed, tmp_path, moment, re
     assert not [path for path in (tmp_path / "checkpoints").iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # of one core
 def test_loader_processes_do_not_change_the_training(undisturbed, tmp_path):
     train(small_recipe("workers=2"), tmp_path, method=Straight())
     assert_same(final(tmp_path), final(undisturbed))
