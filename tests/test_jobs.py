@@ -12,6 +12,7 @@ import weakref
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 from bad_inputs import write_all
 from folder_runs import FORMATS, Fake, photographs, results, run
@@ -532,20 +533,18 @@ def tree(folder, count):
 def test_killed_at_random_moments_and_run_again_nothing_differs(tmp_path, kills):
     count = 24
     tree(tmp_path / "in", count)
-    command = [sys.executable, SCRIPT, "random", tmp_path / "in", tmp_path / "out", str(kills), "1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.stderr == ""
+    done = processes.run(SCRIPT.name, "random", tmp_path / "in", tmp_path / "out", kills, 1, seconds=300)
+    assert done.err == ""
     assert len(results(tmp_path / "out.whole")) == len(FORMATS) * count
-    for folder in range(int(done.stdout)):
+    for folder in range(int(done.out)):
         assert set(states(tmp_path / f"out.{folder}").values()) == {"done"}
 
 
 def test_killed_before_each_request_to_the_disk_no_file_is_half(tmp_path):
     tree(tmp_path / "in", 1)
-    command = [sys.executable, SCRIPT, "everywhere", tmp_path / "in", tmp_path / "out"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.stderr == ""
-    assert int(done.stdout) > 15  # moments of death
+    done = processes.run(SCRIPT.name, "everywhere", tmp_path / "in", tmp_path / "out")
+    assert done.err == ""
+    assert int(done.out) > 15  # moments of death
 
 
 def test_runs_side_by_side_do_not_disturb_each_other(tmp_path):
@@ -554,7 +553,7 @@ def test_runs_side_by_side_do_not_disturb_each_other(tmp_path):
     code = "import sys; from pathlib import Path; from folder_runs import *; from leadline import jobs\n"
     code += "jobs.files(sys.argv[2:], Path(sys.argv[1]), model=Fake(), formats=FORMATS)"
     started = [
-        subprocess.Popen([sys.executable, "-c", code, tmp_path / "out", *part], cwd=SCRIPT.parent)
+        processes.start(f"-c {code}", tmp_path / "out", *part)
         for part in (sorted((tmp_path / "in" / folder).iterdir()) for folder in "012")
     ]
     assert [process.wait() for process in started] == [0, 0, 0]

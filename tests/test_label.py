@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import subprocess
 import sys
 import tarfile
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 import bad_inputs
 import label_runs
 import numpy as np
+import processes
 import pytest
 import torch
 from folder_runs import photographs
@@ -332,7 +332,6 @@ def test_a_damaged_shard_is_made_anew(inputs, tmp_path):
 def test_a_killed_run_loses_nothing_and_repeats_nothing(inputs, tmp_path, mode):
     """Ten kills at random moments; before every single request to the disk."""
     numbers = ["10", "0"] if mode == "plain" else []
-    command = [sys.executable, Path(label_runs.__file__), mode, inputs, tmp_path / "out", *numbers]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 1
+    done = processes.run("label_runs.py", mode, inputs, tmp_path / "out", *numbers, seconds=600)
+    assert done.returncode == 0, done.err
+    assert int(done.out) >= 1

@@ -121,7 +121,7 @@ def test_loader_processes_do_not_change_the_training(undisturbed, tmp_path):
     assert_same(final(tmp_path), final(undisturbed))
 
 
-@pytest.mark.parametrize("moment", ["start", "train"])
+@pytest.mark.parametrize("moment", [pytest.param("start", marks=pytest.mark.slow), "train"])
 def test_sigterm_to_the_whole_process_group_saves(tmp_path, moment):
     """As a service manager or a closed terminal sends it: the loaders must not die before the checkpoint."""
     many = ["stages.first.steps=100000", "every.checkpoint=0"]
