@@ -36,6 +36,14 @@ def test_marigolds_noise_matches_reference(case, golden):
         assert_close(found, g[key], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("case", ["a", "b", "c"])
+@pytest.mark.parametrize("levels", ["every_layer", "power_of_two", "random_step"])
+def test_other_levels_of_marigolds_noise_match_reference(levels, case, golden):
+    expected = golden("e2e/marigold_noise")[f"mr_{levels}_09_{case}"]
+    found = noise.pyramid(tuple(expected.shape), *noise.sources(generators(42)[0]), 0.9, levels)
+    assert_close(found, expected, rtol=0, atol=1e-6)
+
+
 def test_members_begin_with_the_image_alone_and_never_repeat():
     assert noise.members(7, 1)[0].initial_seed() == 7
     seeds = [g.initial_seed() for seed in range(20) for g in noise.members(seed, 20)]

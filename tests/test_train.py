@@ -589,3 +589,24 @@ def test_metricgolds_learning_rates_match_reference(total, golden):
     schedule = Schedule(decay="exponential", warmup=100, final=0.01)
     found = [optimise.lr_factor(i, schedule, total) for i in g.iterations.tolist()]
     assert found == pytest.approx(g[f"alpha_total{total}_ratio0p01_warm100_f64"].tolist(), abs=1e-12)
+
+
+class Recorder(Straight):
+    """Writes down the seeds it is trained with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seeds: list[int] = []
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> Loss:
+        if self.training:
+            self.seeds.append(generator.initial_seed())
+        return super().loss(batch, generator)
+
+
+def test_marigolds_order_has_its_seeds_of_timesteps_and_noise(tmp_path, golden):
+    """They are drawn before the training and used from the end of their list."""
+    method, stored = Recorder(), golden("e2e/loaders").seed_sequence_2024
+    wanted = small_recipe("order=marigold", "seed=2024")
+    train(wanted, tmp_path / "run", method=method)
+    assert method.seeds[::-1][: len(stored)] == [int(seed) % 2**64 for seed in stored]

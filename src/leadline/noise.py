@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -13,7 +13,9 @@ from torch import Generator, Tensor
 from leadline.errors import UsageError
 
 STRENGTH = 0.9  # of a pyramid's coarse levels: Marigold's and E2E-FT's code
+LEVELS = 10  # at most
 Name = Literal["zeros", "gaussian", "pyramid"]
+Levels = Literal["original", "every_layer", "power_of_two", "random_step"]
 Normal = Callable[[tuple[int, ...]], Tensor]  # shape -> standard normal numbers of that shape
 Uniform = Callable[[], float]  # -> one number in [0, 1)
 
@@ -81,22 +83,37 @@ def pyramid(
     normal: Normal,
     uniform: Uniform,
     strength: float | Tensor = STRENGTH,
-    levels: int = 10,
+    levels: Levels = "original",
 ) -> Tensor:
     """Multi-resolution noise [B,C,h,w] (Whitaker) with deviation 1, as in Marigold's and E2E-FT's code.
 
-    Level i is drawn at a size divided by r^i, r uniform in 2..4, enlarged and added with weight strength^i;
-    it ends with the level one pixel wide or high. Marigold anneals it: strength [B,1,1,1] is 0.9 t / T. Two
-    turns of the original, kept because models were trained with them: the sizes shrink cumulatively, and
-    level 0 is a second full-size noise of weight 1.
+    Coarse noise of each of `sizes` is enlarged and added with weight strength^i. Marigold anneals it:
+    strength [B,1,1,1] is 0.9 t / T.
     """
     noise = normal(shape)
-    height, width = size = shape[-2], shape[-1]
-    for i in range(levels):
-        r = uniform() * 2 + 2
-        height, width = max(1, int(height / r**i)), max(1, int(width / r**i))
-        coarse = normal((*shape[:-2], height, width))
-        noise = noise + F.interpolate(coarse, size, mode="bilinear", align_corners=False) * strength**i
-        if height == 1 or width == 1:
-            break
+    size = (shape[-2], shape[-1])
+    for i, coarse in enumerate(sizes(*size, uniform, levels)):
+        enlarged = F.interpolate(normal((*shape[:-2], *coarse)), size, mode="bilinear", align_corners=False)
+        noise = noise + enlarged * strength**i
     return noise / noise.std()
+
+
+def sizes(height: int, width: int, uniform: Uniform, levels: Levels) -> Iterator[tuple[int, int]]:
+    """Heights and widths of a pyramid's coarse levels, up to the one that is one pixel wide or high.
+
+    Level i is the last one's size divided by r^i ("original") or r ("random_step"), r uniform in 2..4; by 2^i
+    ("power_of_two") or 2 ("every_layer"). Kept as models were trained: where a power is taken, sizes shrink
+    cumulatively and level 0 is a second full-size noise of weight 1.
+
+    >>> list(sizes(12, 16, lambda: 0.5, "every_layer"))
+    [(6, 8), (3, 4), (1, 2)]
+    """
+    if levels == "every_layer" and min(height, width) == 1:
+        return
+    for i in range(LEVELS):
+        r = uniform() * 2 + 2 if levels in ("original", "random_step") else 2
+        divisor = r**i if levels in ("original", "power_of_two") else r
+        height, width = max(1, int(height / divisor)), max(1, int(width / divisor))
+        yield height, width
+        if min(height, width) == 1:
+            return

@@ -184,7 +184,9 @@ class Recipe(Part):
     )
     data: Annotated[dict[str, DataEntry], BeforeValidator(_ratios)] = Field(min_length=1)
     order: Literal["exact", "marigold", "e2e-ft"] = Field(
-        "exact", description="in which the sets and their pictures come (leadline.data.orders)"
+        "exact",
+        description="in which the sets and their pictures come (leadline.data.orders); "
+        "marigold: timesteps and noise, too, have the seeds of its code",
     )
     augment: Options = Options()
     optimiser: Optimiser

@@ -141,14 +141,17 @@ def test_one_optimiser_step_matches_reference(step):
     assert (expected - before).abs().max() > 1e-5
 
 
-def test_unet_and_decoder_match_reference(golden):
+@pytest.mark.parametrize("target", ["depth", "normals"])
+def test_unet_and_decoder_match_reference(target, golden):
     g = golden("e2e/tiny_training")
-    model = tiny.published(text_tokens=77, clamp=False)
+    model = tiny.published(target=target, text_tokens=77, clamp=False)
     seen = {}
     model.unet.register_forward_hook(lambda *call: seen.update(v=call[-1].sample))
     model.autoencoder.decoder.register_forward_hook(lambda *call: seen.update(decoded=call[-1]))
     with torch.inference_mode():
-        out = model(g.rgb)["depth"]
-    assert_close(seen["v"], g.depth_unet_out, rtol=0, atol=1e-4)
-    assert_close(seen["decoded"], g.depth_decoded, rtol=0, atol=1e-4)
-    assert_close(out, g.depth_decoded.mean(dim=1, keepdim=True), rtol=0, atol=1e-4)
+        out = model(g.rgb)[target]
+    decoded = g[f"{target}_decoded"]
+    assert_close(seen["v"], g[f"{target}_unet_out"], rtol=0, atol=1e-4)
+    assert_close(seen["decoded"], decoded, rtol=0, atol=1e-4)
+    if target == "depth":
+        assert_close(out, decoded.mean(dim=1, keepdim=True), rtol=0, atol=1e-4)

@@ -44,6 +44,7 @@ class Config(stable_diffusion.Config):
     frame: Literal["opencv", "opengl", "e2e_ft"] = "opengl"  # of the network's normals
     percentiles: tuple[float, float] = (0.02, 0.98)  # Sec. 3.3: depths that become -1 and 1
     noise_strength: float = 0.9  # Sec. 3.3: of the coarse levels, at t = T; annealed to 0 at t = 0
+    noise_levels: noise.Levels = "original"  # the sizes of those levels
     zero_snr: bool | None = None  # v1.1: the last noise level holds no signal; None: as the folder says
 
 
@@ -173,7 +174,8 @@ class Marigold(stable_diffusion.Descendant):
         T = self.schedule.steps
         t = torch.randint(0, T, (len(x),), generator=generator, device=generator.device)
         strength = (self.config.noise_strength * t / T).view(-1, 1, 1, 1)  # [B,1,1,1]
-        epsilon = noise.pyramid(tuple(x.shape), *noise.sources(generator), strength).to(x)
+        sources = noise.sources(generator)
+        epsilon = noise.pyramid(tuple(x.shape), *sources, strength, self.config.noise_levels).to(x)
         return self.compare(x, z_0, epsilon, t.to(x.device), valid)
 
     def compare(self, x: Tensor, z_0: Tensor, epsilon: Tensor, t: Tensor, valid: Tensor) -> Loss:

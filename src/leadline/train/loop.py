@@ -175,7 +175,7 @@ class Trainer:
         for number, samples in enumerate(batches):
             batch = self._to_device(samples)
             with self.team.synced(number == len(batches) - 1), self._randomness(randomness.STEP, number):
-                total, weight, parts = self.objective(batch, self._generator(randomness.STEP, number))
+                total, weight, parts = self.objective(batch, self._noise(number))
                 share, mean = self.team.shared(total, weight)
                 self.accelerator.backward(total * share / len(batches))
             if not torch.isfinite(total):
@@ -220,6 +220,15 @@ class Trainer:
 
     def _generator(self, purpose: int, number: int) -> torch.Generator:
         return randomness.generator(*self._key(purpose, number))
+
+    def _noise(self, number: int) -> torch.Generator:
+        """For timesteps and noise of a step's batch of that number; Marigold's own under its order."""
+        if self.recipe.order != "marigold":
+            return self._generator(randomness.STEP, number)
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        first, total = (feed.accumulation(self.recipe, x)[0] for x in (self.step, self.recipe.total_steps))
+        seed = randomness.marigolds(self.recipe.seed, total * world)[(first + number) * world + rank]
+        return torch.Generator().manual_seed(seed)
 
     def _randomness(self, purpose: int, number: int) -> AbstractContextManager[None]:
         return randomness.seeded(*self._key(purpose, number))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -23,6 +25,17 @@ def derive(*key: int) -> int:
 def generator(*key: int) -> torch.Generator:
     """A CPU generator for these numbers."""
     return torch.Generator().manual_seed(derive(*key))
+
+
+@lru_cache(maxsize=1)
+def marigolds(seed: int, count: int) -> tuple[int, ...]:
+    """The seeds that Marigold's code draws for so many micro-steps, in the order in which it uses them.
+
+    >>> marigolds(2024, 3)[-1]
+    12575256798339521926
+    """
+    numbers = random.Random(seed)
+    return tuple(numbers.randint(-(2**63), 2**64 - 1) for _ in range(count))[::-1]
 
 
 @contextmanager
