@@ -62,6 +62,23 @@ def test_e2e_ft_reads_eight_bits_of_these_files(golden):
 
 
 @pytest.mark.parametrize("version", ["basic", "v2", "v3"])
+@pytest.mark.parametrize(("unit", "per_metre"), [("cm", 100), ("m", 1)])
+def test_ramps_under_a_sky_match_the_reference_in_either_unit(unit, per_metre, version, golden):
+    """Stored after the authors' change of sign; the sky is 655.35 m away."""
+    g = golden("e2e/d2nt")
+    depth = per_metre * g.depth_m.numpy()
+    fx, fy, cx, cy = g.K.tolist()
+    found = -d2nt(depth, Camera(fx, fy, cx - 0.5, cy - 0.5, 124, 37), version)
+    np.testing.assert_allclose(found, g[f"{unit}_{version}_normals"], rtol=0, atol=1e-5)
+    if version == "v2":
+        for slope, name in zip(surface._slopes(depth, version), ("Gu", "Gv"), strict=True):
+            np.testing.assert_allclose(slope, g[f"{unit}_{name}"], rtol=0, atol=1e-5 * per_metre)
+    if version == "v3":
+        stored = g[f"{unit}_v3_png16"].numpy().astype(int)
+        assert np.abs(((found + 1) * 32767.5).astype(int) - stored).max() <= 1
+
+
+@pytest.mark.parametrize("version", ["basic", "v2", "v3"])
 def test_a_plane_has_one_normal(version):
     camera = Camera.from_fov(60, 40, horizontal=70)
     normal = np.array([0.2, -0.5, -0.8]) / np.linalg.norm([0.2, -0.5, -0.8])
