@@ -26,7 +26,7 @@ from training import KillAt, Straight, small_recipe
 
 from leadline import methods, recipe
 from leadline.data.sample import Batch
-from leadline.errors import DataError, DeviceError, TrainError
+from leadline.errors import DataError, DeviceError, TrainError, UsageError
 from leadline.losses import Loss
 from leadline.recipe import Ema, Optimiser, Schedule
 from leadline.train import checkpoint, export, optimise, pictures, preflight, train
@@ -457,13 +457,13 @@ def test_wrong_data_are_named_before_step_1(tmp_path, options, message):
 @pytest.mark.parametrize(
     ("overrides", "error", "message"),
     [
-        (["data={hypersym: 1}"], DataError, "'hypersym' is unknown here"),
+        (["data={hypersym: 1}"], UsageError, "'hypersym' is unknown here"),
         (["data={synth-folder: 1}"], DataError, "synth-folder needs path"),
         (["data={synth-folder: {options: {path: /nowhere}}}"], DataError, "/nowhere"),
         (
-            ["data.many.sizes=[]", "data.many.options.size=[8, 12]", "data.many.set=uneven"],
+            ["data.many.sizes=[]", "data.many.set=uneven", "stages.second.sizes=[]"],
             DataError,
-            "uneven",
+            "data set many has pictures of 12x8, 14x8, wanted one size in a batch: give it `sizes`",
         ),
         (["optimiser.groups={nothing: {}}"], TrainError, "'nothing'"),
         (

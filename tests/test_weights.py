@@ -99,6 +99,12 @@ def test_options_that_do_not_exist_are_refused_in_recipes_and_left_out_of_files(
     weights.load_network(tmp_path)
 
 
+def test_a_tiny_autoencoder_whose_blocks_do_not_fit_together_is_refused():
+    config = {"_class_name": "AutoencoderTiny", "decoder_block_out_channels": [16, 8, 8]}
+    with pytest.raises(WeightsError, match=r"decoder_block_out_channels is \[16, 8, 8\].*one width"):
+        weights.build(config)
+
+
 def test_loading_leaves_the_random_state_alone(saved):
     before = torch.get_rng_state()
     weights.load_network(saved)

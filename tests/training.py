@@ -49,6 +49,7 @@ threads: 1
 workers: 0
 """
 DATASETS["ramps"] = "training:Ramps"
+DATASETS["uneven"] = "training:Uneven"
 
 
 @dataclass
@@ -82,6 +83,14 @@ class Ramps:
             camera=Camera.from_fov(width, height, horizontal=60),
             name=f"ramp {index}",
         )
+
+
+class Uneven(Ramps):
+    """The last one is wider."""
+
+    def __getitem__(self, index: int) -> Sample:
+        size = (8, 14) if index == self.count - 1 else self.size
+        return Ramps(self.count, size)[index]
 
 
 class Straight(nn.Module):

@@ -11,7 +11,7 @@ import pytest
 from leadline.data import open_set
 from leadline.data.mix import Mix, Source, Stages
 from leadline.data.sample import Sample
-from leadline.errors import DataError
+from leadline.errors import DataError, UsageError
 
 
 @dataclass
@@ -140,7 +140,7 @@ def test_mistakes_are_named():
         mix(Source(Numbers(0), name="photos"))
     with pytest.raises(DataError, match=r"ratios \[1, 0\]"):
         mix(Source(Numbers(1), 1), Source(Numbers(1), 0))
-    with pytest.raises(DataError, match="'scene' is unknown here: did you mean 'scenes'"):
+    with pytest.raises(UsageError, match="'scene' is unknown here: did you mean 'scenes'"):
         open_set("scene", {})
     with pytest.raises(DataError, match="option 'sede' is unknown: did you mean 'seed'"):
         open_set("scenes", {"sede": 1})

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from leadline.data import sets
 from leadline.data.mix import Set
-from leadline.errors import DataError, did_you_mean
+from leadline.errors import DataError, UsageError, did_you_mean
 
 DATASETS = {
     "scenes": "leadline.data.scenes:Scenes",
@@ -24,7 +24,8 @@ def open_set(name: str, options: Mapping[str, Any]) -> Set:
     """The data set of that name with its options, imported now: one of `DATASETS`, or of `sets.SETS` with
     path, list_file and layout.
 
-    DataError: the name or an option is unknown (the nearest is named), or the data set's files are not there.
+    UsageError: the name is unknown (the nearest is named). DataError: an option is, or the data set's files
+    are not there.
     """
     factory = _factory(name)
     _check_options(name, factory, options)
@@ -37,7 +38,8 @@ def _factory(name: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     if name in sets.SETS:
         return partial(sets.open_set, name)
-    raise DataError(f"data set {name!r} is unknown here: {did_you_mean(name, [*DATASETS, *sets.SETS])}")
+    known = sorted({*DATASETS, *sets.SETS})
+    raise UsageError(f"data set {name!r} is unknown here: {did_you_mean(name, known)}")
 
 
 def _check_options(name: str, factory: Any, options: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,8 @@ def check_sets(batches: Stages, strict: bool = True) -> list[str]:
         size = source.sizes[0] if source.sizes else None
         numbers = np.linspace(0, len(source.data) - 1, min(LOOKED_AT, len(source.data))).astype(int)
         samples = [fetch(source.data, int(number), size) for number in numbers]
+        if mix.batch > 1:
+            check_one_size(samples, source.name)
         known = [sample for sample in samples if sample.valid.any()]
         for sample in known or samples[:1]:
             check_sample(sample, source.name)
@@ -96,6 +98,16 @@ def check_data(batches: Stages, multiple: int = 1) -> list[Sample]:
             f"the first batch ({names} ...) has no valid pixel: is the depth's unit or mask right?"
         )
     return samples
+
+
+def check_one_size(samples: Sequence[Sample], source: str) -> None:
+    """DataError for samples that cannot be in one batch."""
+    sizes = sorted({sample.size for sample in samples})
+    if len(sizes) > 1:
+        found = ", ".join(f"{width}x{height}" for height, width in sizes)
+        raise DataError(
+            f"data set {source} has pictures of {found}, wanted one size in a batch: give it `sizes`"
+        )
 
 
 def check_sample(sample: Sample, source: str) -> None:

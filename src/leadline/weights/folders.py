@@ -165,6 +165,16 @@ def check_plausible(config: Mapping[str, Any], where: Path | str) -> None:
             raise WeightsError(f"{where}: {found}: use a published model's")
 
 
+def _check_one_width(config: Mapping[str, Any], where: Path | str) -> None:
+    """Raises WeightsError for an AutoencoderTiny that could be built, but whose blocks do not fit."""
+    for key in ("encoder_block_out_channels", "decoder_block_out_channels"):
+        widths = list(_flat(config.get(key, [])))
+        if len(set(widths)) > 1:
+            raise WeightsError(
+                f"{where}: {key} is {widths}, AutoencoderTiny needs one width for all: repeat one"
+            )
+
+
 def _flat(value: Any) -> Iterator[Any]:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else None
     if inner is None:
@@ -188,6 +198,8 @@ def _from_config(config: Mapping[str, Any], where: Path | str, among: Classes, *
         raise WeightsError(f"{where}: {name} has no option {unknown[0]!r}: {hint}")
     options = {key: value for key, value in config.items() if key in known}
     check_plausible(options, where)
+    if name == "AutoencoderTiny":
+        _check_one_width(options, where)
     try:
         return among[name](**options)
     except Exception as error:  # a stranger's numbers can fail in any way there is
