@@ -72,7 +72,7 @@ def check_sets(batches: Stages, strict: bool = True) -> list[str]:
         size = source.sizes[0] if source.sizes else None
         numbers = np.linspace(0, len(source.data) - 1, min(LOOKED_AT, len(source.data))).astype(int)
         samples = [fetch(source.data, int(number), size) for number in numbers]
-        if mix.batch > 1:
+        if size is None and mix.batch > 1:
             check_one_size(samples, source.name)
         known = [sample for sample in samples if sample.valid.any()]
         for sample in known or samples[:1]:
