@@ -93,9 +93,10 @@ def label(photographs: Path, folder: Path) -> None:
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "pseudo").mkdir(exist_ok=True)
     for path in sorted(p for p in photographs.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")):
-        said = folder / "pseudo" / f"{path.stem}.npy"
+        name = "__".join(path.relative_to(photographs).parts)  # of one folder, no two alike
+        said = folder / "pseudo" / f"{name}.npy"
         if not said.exists():
-            (folder / "images" / path.name).write_bytes(path.read_bytes())
+            (folder / "images" / f"{name}{path.suffix}").write_bytes(path.read_bytes())
             with save.atomic(said) as temporary, temporary.open("wb") as file:
                 np.save(file, model(path).values.astype(np.float16))
     write(folder / "pairs.yaml", f"pseudo_kind: {model.kind}\n")

@@ -173,6 +173,22 @@ def test_the_run_folder_holds_everything(undisturbed):
     assert [line["step"] for line in lines(undisturbed) if line["event"] == "train"] == [4, 8, 12, 16, 20]
 
 
+def test_what_a_training_starts_from_is_not_its_best_checkpoint(tmp_path):
+    """Nor is a loss that is no number: the best of what was trained can always be exported."""
+
+    class Spoilt(Straight):
+        def loss(self, batch: Batch, generator: torch.Generator) -> Loss:
+            found = super().loss(batch, generator)
+            first = not self.training and self.calls <= 5
+            return found if self.training else Loss(found.total * (torch.nan if first else 1), {}, found.weight)
+
+    run = tmp_path / "run"
+    train(small_recipe("optimiser.lr=10", "stages={}", "steps=15"), run, method=Spoilt())
+    best = final(run)["best"]
+    assert best["step"] in checkpoint.steps(run / "checkpoints")
+    assert math.isfinite(best["value"])
+
+
 def test_the_newest_checkpoints_and_the_best_stay(undisturbed):
     best = final(undisturbed)["best"]["step"]
     assert checkpoint.steps(undisturbed / "checkpoints") == sorted({best, 15, 20})

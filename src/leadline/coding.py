@@ -78,7 +78,8 @@ class Codec:
 def clip_to_percentiles(
     depth: Tensor, valid: Tensor, low: float = 0.02, high: float = 0.98
 ) -> tuple[Tensor, Tensor]:
-    """Depth with outliers moved to the given quantiles, and the mask that goes with it (E2E-FT, supp. B).
+    """Depth with outliers moved to the given quantiles, and the mask that goes with it (E2E-FT's code; its
+    Supp. B removes them).
 
     Quantiles are of the valid pixels; invalid ones get the upper quantile, as in the authors' code. An image
     whose quantiles are equal has nothing to learn from: its mask comes back empty.

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from leadline import ade20k
 from leadline.camera import Camera
 from leadline.data.augment import Options, augment, crop_box, cut, flip
 from leadline.data.sample import Sample
@@ -123,6 +124,15 @@ def test_nothing_switched_on_changes_nothing():
     made = augment(plane(), np.random.default_rng(0), Options(flip=0))
     np.testing.assert_array_equal(made.rgb, plane().rgb)
     assert made.camera == plane().camera
+
+
+@pytest.mark.parametrize("options", [Options(flip=0, frame=1), Options(flip=0, widen=2)])
+def test_what_is_put_around_a_picture_has_no_class(options):
+    before = replace(plane(), classes=np.full(plane().size, 7))
+    made = [augment(before, np.random.default_rng(seed), options) for seed in range(6)]
+    assert not all(sample.valid.all() for sample in made)
+    for sample in made:
+        np.testing.assert_array_equal(sample.classes, np.where(sample.valid, 7, ade20k.UNKNOWN))
 
 
 def test_the_same_generator_state_gives_the_same_sample():

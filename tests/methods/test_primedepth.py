@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -245,6 +247,36 @@ def test_lambda_per_image_weighs_each_image_alone():
     assert_close(loss.total.detach(), 2 * (loss.parts["dice"] + loss.parts["focal"]))
 
 
+def test_an_image_that_does_not_count_takes_no_share_of_lambda():
+    some = batch()
+    some.valid[0] = False
+    loss = small(lambda_per="image").loss(some, torch.Generator().manual_seed(0))
+    assert_close(loss.total.detach(), 2 * (loss.parts["dice"] + loss.parts["focal"]))
+    some.valid[1] = False
+    loss = small(lambda_per="image").loss(some, torch.Generator().manual_seed(0))
+    assert_close(loss.total.detach(), loss.parts["dice"] + loss.parts["focal"])
+
+
+@pytest.mark.parametrize("per", ["batch", "image"])
+def test_depth_is_learnt_also_where_no_class_is_known(per):
+    some, model = batch(), small(lambda_per=per).train()
+    some.classes[:] = -1
+    loss = model.loss(some, torch.Generator().manual_seed(0))
+    assert_close(loss.total.detach(), loss.parts["ssi"])
+    loss.total.backward()
+    assert any(p.grad.abs().max() > 0 for p in model.depth_head.parameters())
+
+
+def test_validation_tells_the_network_the_captions():
+    some = replace(batch(), captions=["a pier", "a barn"])
+    model = small(noise=False, vae_sample="mode")
+    shape = (1, *model.empty_text.shape[1:])
+    model.prompts = SimpleNamespace(encode=lambda words: torch.full(shape, float(len(words))))
+    told = model.trial(some, seeded(0, 1))["disparity"]
+    assert (told - model(some.rgb, generators=seeded(0, 1))["disparity"]).abs().max() > 0
+    assert torch.equal(told, model(some.rgb, generators=seeded(0, 1), text=some.captions)["disparity"])
+
+
 @pytest.mark.parametrize("spoil", ["nothing valid", "flat depth", "few pixels", "no class known"])
 def test_images_that_teach_nothing_cost_nothing(spoil):
     some = batch()
@@ -262,8 +294,7 @@ def test_images_that_teach_nothing_cost_nothing(spoil):
     loss.total.backward()
     assert loss.total.isfinite()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
-    if spoil != "no class known":
-        assert loss.weight == 1
+    assert loss.weight == (2 if spoil == "no class known" else 1)
 
 
 def test_pixels_that_are_not_valid_are_never_looked_at():

@@ -124,6 +124,25 @@ def test_mistakes_are_told_as_before_a_training(tmp_path):
         plan.plan(tiny_recipe("data={wrong: {set: ramps, options: {unit: 1000.0}}}"), end_to_end)
 
 
+def test_a_method_that_asks_for_the_camera_is_counted_too():
+    unet = tiny.PLAIN_UNET | {"in_channels": 24, "out_channels": 12}
+    text = {
+        "method": "metricgold",
+        "model": {
+            "codec": "log",
+            "near_m": 0.1,
+            "far_m": 80.0,
+            "camera": "canonical_width",
+            "unet": unet,
+            "autoencoder": tiny.BLOCKS | {"factor": 2},
+        },
+        "data": {"scenes": {"sizes": [[16, 24]]}},
+        "optimiser": {"lr": 1e-3},
+        "steps": 1,
+    }
+    assert memory.need(recipes.load(str(text))).activations > 0
+
+
 def test_primedepths_need_is_counted_and_leaves_no_imagined_array_behind():
     text = {
         "method": "primedepth",

@@ -132,3 +132,13 @@ def test_a_recipe_trains_on_what_a_model_says(photographs, tmp_path):
     text = (outcome.model / "README.md").read_text()
     assert f"scenes, photographs labelled by {taught}" in text
     assert train(chosen, tmp_path / "run").step == 2  # the labels are there
+
+
+def test_photographs_of_one_name_in_two_folders_are_two(photographs, tmp_path):
+    for name, folder in (("0.png", "a"), ("1.png", "b")):
+        (photographs / folder).mkdir()
+        (photographs / name).rename(photographs / folder / "same.png")
+    teach.label(asked(photographs, tmp_path), print, teacher(brightness))
+    labelled = leadline.data.open_set("folder", {"path": tmp_path / "labels"})
+    assert len(labelled) == 2
+    assert not np.array_equal(labelled[0].rgb, labelled[1].rgb)

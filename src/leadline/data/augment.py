@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
+from leadline import ade20k
 from leadline.data.recolour import recolour
 from leadline.data.sample import Array, Sample
 
@@ -193,7 +194,9 @@ def frame(sample: Sample, rng: Rng, probability: float) -> Sample:
     left, right = np.rint(FRAME * width * rng.random(2)).astype(int)
     inside = np.zeros((height, width), bool)
     inside[top : height - bottom, left : width - right] = True
-    return replace(sample, rgb=np.where(inside[..., None], sample.rgb, shade), valid=sample.valid & inside)
+    classes = None if sample.classes is None else np.where(inside, sample.classes, ade20k.UNKNOWN)
+    rgb = np.where(inside[..., None], sample.rgb, shade)
+    return replace(sample, rgb=rgb, valid=sample.valid & inside, classes=classes)
 
 
 def widen(sample: Sample, rng: Rng, most: float) -> Sample:
@@ -209,8 +212,8 @@ def widen(sample: Sample, rng: Rng, most: float) -> Sample:
     small = cut(sample, (0, 0, width, height), (h, w))
     edges = ((top, height - h - top), (left, width - w - left))
 
-    def amid(x: Array | None) -> Array | None:
-        return None if x is None else np.pad(x, [*edges, *[(0, 0)] * (x.ndim - 2)])
+    def amid(x: Array | None, around: int = 0) -> Array | None:
+        return None if x is None else np.pad(x, [*edges, *[(0, 0)] * (x.ndim - 2)], constant_values=around)
 
     inside = np.pad(np.ones((h, w), bool), edges)
     noise = rng.integers(0, 256, (height, width, 3), np.uint8)
@@ -221,7 +224,7 @@ def widen(sample: Sample, rng: Rng, most: float) -> Sample:
         valid=np.pad(small.valid, edges),
         depth_m=amid(small.depth_m),
         normals=amid(small.normals),
-        classes=amid(small.classes),
+        classes=amid(small.classes, ade20k.UNKNOWN),
         pseudo=amid(small.pseudo),
         matte=amid(small.matte),
         camera=small.camera and small.camera.padded(*around),

@@ -258,19 +258,21 @@ class PrimeDepth(stable_diffusion.Descendant):
         log_q = self.segmentation_head(refined).float().log_softmax(dim=1)
         dice = losses.dice(log_q.exp(), batch.classes)
         focal = losses.focal(log_q, batch.classes, self.config.focal_reduction)
-        factor = balance(dice + focal, depth)
+        known = bool((batch.classes >= 0).any())  # without any, depth alone teaches
+        factor = balance(dice + focal, depth) if known else torch.ones_like(depth)
         parts |= {"dice": dice.detach(), "focal": focal.detach(), "lambda": factor.mean()}
         return Loss(dice + focal + (factor * depth).mean(), parts, weight)
 
     def _pixel_loss(self, refined: Tensor, wanted: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """L_ssi of the batch, or of each image; and the number of images that count."""
+        """L_ssi of the batch, or of each image that counts; and the number of those that do."""
         pred = self._depth(refined).float()
         total, slopes, count = losses.aligned_mse(pred, wanted, valid)
         if self.training:
             self._remember(slopes)
         if self.config.lambda_per == "image":
             alone = zip(*(torch.split(x, 1) for x in (pred, wanted, valid)), strict=True)
-            total = torch.stack([losses.aligned_mse(*images)[0] for images in alone])
+            each = [loss for loss, _, counts in (losses.aligned_mse(*images) for images in alone) if counts]
+            total = torch.stack(each) if each else total
         return total, count
 
     def _latent_loss(self, refined: Tensor, wanted: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -281,6 +283,11 @@ class PrimeDepth(stable_diffusion.Descendant):
         cells = latent.whole(valid, latent.factor(self.autoencoder))
         error = torch.where(cells, self.depth_head(refined).float() - z.float(), 0).square()
         return error.sum() / (z.shape[1] * cells.sum()).clamp(min=1), cells.sum()
+
+    def trial(self, batch: Batch, generators: Sequence[Generator]) -> dict[str, Tensor]:
+        """What validation looks at: the prediction, with the pictures' captions as in the training."""
+        told = any(batch.captions) and self.prompts is not None
+        return self.forward(batch.rgb, generators=generators, text=batch.captions if told else None)
 
     @torch.no_grad()
     def _remember(self, slopes: Tensor) -> None:

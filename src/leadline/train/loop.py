@@ -6,6 +6,7 @@ Interrupted equals uninterrupted: a step follows from the checkpoint before it a
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -283,7 +284,8 @@ class Trainer:
                 words = ", ".join(f"{key} {value:.4f}" for key, value in figures.items())
                 self.display.say(f"step {self.step}: validation {name}: {words}")
         value = sum(losses) / len(losses)
-        if not self.best or value < self.best["value"]:
+        better = math.isfinite(value) and (not self.best or value < self.best["value"])
+        if self.step and better:  # what training starts from is no checkpoint
             self.best = {"step": self.step, "value": value}
 
     def _draw(self) -> None:

@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from leadline.camera import Camera
 from leadline.data.sample import Batch
 from leadline.recipe import Recipe
 from leadline.train import build, optimise, preflight, randomness
@@ -122,7 +123,7 @@ def _batch(count: int, size: tuple[int, int]) -> Batch:
         valid=torch.ones(count, 1, height, width, dtype=torch.bool),
         depth_m=torch.ones(count, 1, height, width),
         normals=torch.ones(count, 3, height, width),
-        cameras=[None] * count,
+        cameras=[Camera.from_fov(width, height, horizontal=60)] * count,
         names=[""] * count,
         classes=torch.zeros(count, height, width, dtype=torch.int64),
     )

@@ -73,7 +73,7 @@ def label(recipe: Recipe, say: Callable[[str], None], model: Model | None = None
     _agree(folder, settings)
     for number in range(len(photographs)):
         sample = photographs[number]
-        mask = inside(folder, f"masks/{Path(sample.name).stem}.png")
+        mask = inside(folder, f"masks/{_flat(sample.name)}.png")
         if not mask.exists():
             _write(folder, sample.name, sample.rgb, *opinion(teacher, sample.rgb, settings.agreement), kind)
         if (number + 1) % 100 == 0:
@@ -118,7 +118,7 @@ def _agree(folder: Path, settings: SelfTraining) -> None:
 
 def _write(folder: Path, name: str, rgb: Array, values: Array, sure: Array, kind: Kind) -> None:
     """Picture and map, and at last the mask: a photograph with a mask is done."""
-    stem = Path(name).stem
+    stem = _flat(name)
     write_bytes(inside(folder, f"images/{stem}.png"), _png(rgb))
     if kind is Kind.normals:
         write_bytes(inside(folder, f"normals/{stem}.npy"), containers.npy_bytes(values.astype(np.float16)))
@@ -126,6 +126,15 @@ def _write(folder: Path, name: str, rgb: Array, values: Array, sure: Array, kind
         stored = containers.npz_bytes({"pseudo": values.astype(np.float32)}, {})
         write_bytes(inside(folder, f"pseudo/{stem}.npz"), stored)
     write_bytes(inside(folder, f"masks/{stem}.png"), _png(sure.astype(np.uint8) * 255))
+
+
+def _flat(name: str) -> str:
+    """A file name for a photograph in a subfolder, which no other photograph has.
+
+    >>> _flat("summer/pier.jpg")
+    'summer__pier.jpg'
+    """
+    return name.replace("/", "__")
 
 
 def _png(array: Array) -> bytes:
