@@ -70,7 +70,9 @@ def predict(
         list[str] | None,
         typer.Option("--also", metavar="LIST", help="More of the model: segmentation, filtered."),
     ] = None,
-    segmentation: Annotated[bool, typer.Option("--segmentation", hidden=True)] = False,
+    segmentation: Annotated[
+        bool, typer.Option("--segmentation", help="Also what things are; as --also segmentation.")
+    ] = False,
     captions: Annotated[
         str | None, typer.Option(metavar="WHAT", help="JSON file, captioner's name, auto (BLIP-2).")
     ] = None,
