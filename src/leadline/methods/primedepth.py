@@ -5,8 +5,9 @@ Sec. 3.3: a refiner of the decoder's build reads them stage by stage; two heads 
 Sec. 3.4: depth by a loss blind to scale and shift, semantic classes beside it to regularise.      -> loss
 
 Symbols are the paper's: z_0 the picture's latent, z_1 with one step of noise, L_ssi, L_dice, L_focal, lambda.
-Where paper and released code differ, the code is followed; text_layer is the one exception. The networks are in leadline.networks.preimage and
-leadline.networks.refiner; the weights as the authors published them in leadline.networks.primedepth.
+Where paper and released code differ, the code is followed; text_layer is the one exception. The networks are
+in leadline.networks.preimage and leadline.networks.refiner; the weights as the authors published them in
+leadline.networks.primedepth.
 """
 
 from __future__ import annotations
