@@ -12,6 +12,7 @@ leadline.networks.primedepth.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -326,14 +327,8 @@ class PrimeDepth(stable_diffusion.Descendant):
         return self._like(autoencoder)
 
     def _like(self, autoencoder: nn.Module) -> Self:
-        twin = type(self).__new__(type(self))
-        nn.Module.__init__(twin)
-        twin.__dict__.update({k: v for k, v in vars(self).items() if not k.startswith("_")})
-        for name, child in self.named_children():
-            setattr(twin, name, child)
-        for name, buffer in self.named_buffers(recurse=False):
-            twin.register_buffer(name, buffer, persistent=name != "empty_text")
-        twin.autoencoder = autoencoder
+        twin = copy.copy(self)
+        twin._modules = {**self._modules, "autoencoder": autoencoder}  # the twin's own list of them
         return twin
 
     @classmethod
