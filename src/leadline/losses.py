@@ -7,6 +7,7 @@ gradient.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from leadline import align
 
+FARTHEST_M = 100.0  # what is farther has no relative error that counts
+
 
 @dataclass
 class Loss:
@@ -22,11 +25,32 @@ class Loss:
 
     weight: how many things `total` is the mean over (valid pixels, latent cells, pictures). Where several
     processes share a batch, it weighs their totals, so that together they give the mean over all of it.
+    terms, factors: of a sum (`summed`) whose terms are means over different things.
     """
 
     total: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
     weight: Tensor | float = 1.0
+    terms: tuple[Loss, ...] = ()
+    factors: Factors | None = None
+
+
+Factors = Callable[[Tensor], Tensor]  # the terms' means over the whole batch, detached [n] -> factors [n]
+
+
+def summed(*terms: Loss, factors: Factors | None = None) -> Loss:
+    """The sum of losses that are means over different things; each keeps its own weight.
+
+    factors: what each is multiplied by, where that depends on the means of all; no gradient passes there.
+
+    >>> one, other = Loss(torch.tensor(2.0), weight=5), Loss(torch.tensor(3.0))
+    >>> summed(one, other).total.item()
+    5.0
+    """
+    totals = torch.stack([term.total for term in terms])
+    weighed = totals if factors is None else factors(totals.detach()) * totals
+    parts = {name: part for term in terms for name, part in term.parts.items()}
+    return Loss(weighed.sum(), parts, terms[0].weight, terms, factors)
 
 
 def scale_shift_l1(pred: Tensor, target: Tensor, valid: Tensor, *, compat: bool = False) -> Tensor:
@@ -192,14 +216,15 @@ def midas(
     residual = _residual(pred, target, valid)
     error, edges = _mean_per_image(residual.abs(), valid), _edges(residual, valid, scales)
     parts = {"l1": error.detach(), "edges": edges.detach()}
-    total = error + gradient_weight * edges
-    if log_weight:
-        log = aligned_log_l1(pred, target, valid)
-        total, parts["log"] = total + log_weight * log, log.detach()
-    return Loss(total, parts, valid.any(dim=(1, 2, 3)).sum())
+    found = Loss(error + gradient_weight * edges, parts, valid.any(dim=(1, 2, 3)).sum())
+    if not log_weight:
+        return found
+    log = aligned_log_l1(pred, target, valid)
+    near = (valid & (target > 1 / FARTHEST_M)).any(dim=(1, 2, 3)).sum()
+    return summed(found, Loss(log_weight * log, {"log": log.detach()}, near))
 
 
-def aligned_log_l1(pred: Tensor, target: Tensor, valid: Tensor, farthest: float = 100.0) -> Tensor:
+def aligned_log_l1(pred: Tensor, target: Tensor, valid: Tensor, farthest: float = FARTHEST_M) -> Tensor:
     """Mean |log(s p + t) - log target| over the disparities nearer than `farthest` metres, with s and t
     fitted by least squares on them: the relative error of the depths that an aligned prediction gives.
 

@@ -238,7 +238,7 @@ def test_lambda_makes_both_halves_equal_and_its_value_says_nothing():
 
 def test_lambda_is_guarded():
     assert balance(torch.tensor(2.0), torch.tensor(0.0)) == 1e4
-    assert balance(torch.tensor(0.0), torch.tensor(3.0)) == 0
+    assert balance(torch.tensor(0.0), torch.tensor(3.0)) == 1  # nothing is segmented
 
 
 def test_lambda_per_image_weighs_each_image_alone():

@@ -128,8 +128,9 @@ class DepthAnything(nn.Module):
             wanted, valid = coding.disparity(batch.depth_m, batch.valid)
             return losses.midas(pred.float(), wanted, valid, self.config.gradient_weight)
         inside = (batch.depth_m >= NEAREST_M) & (batch.depth_m <= self.config.max_depth_m)
-        total = silog(pred.float(), batch.depth_m, batch.valid & inside)
-        return Loss(total, {"silog": total.detach()})
+        known = batch.valid & inside
+        total = silog(pred.float(), batch.depth_m, known)  # several processes take its root one by one
+        return Loss(total, {"silog": total.detach()}, known.sum())
 
     def _check_kind(self) -> None:
         built = networks.max_depth_m(self.network)

@@ -171,8 +171,8 @@ class FiffDepth(stable_diffusion.Descendant):
         t = self._timesteps(len(x_0), generator)
         epsilon = torch.randn(x_0.shape, generator=generator, device=generator.device).to(x_0)
         l_k = self.trajectory(x_0, d, t.to(x_0.device), epsilon)
-        parts = found.parts | {"trajectory": l_k.detach()}
-        return replace(found, total=found.total + self.config.lambda_k * l_k, parts=parts)
+        own = Loss(self.config.lambda_k * l_k, {"trajectory": l_k.detach()}, len(x_0))
+        return losses.summed(found, own)
 
     def regress(self, x_0: Tensor, d: Tensor, cells: Tensor) -> Loss:
         """Sec. 3.1 on latents [B,C,h,w] of pictures and depths; cells [B,1,h,w] are known as a whole."""

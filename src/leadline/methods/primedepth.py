@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -260,10 +261,13 @@ class PrimeDepth(stable_diffusion.Descendant):
         log_q = self.segmentation_head(refined).float().log_softmax(dim=1)
         dice = losses.dice(log_q.exp(), batch.classes)
         focal = losses.focal(log_q, batch.classes, self.config.focal_reduction)
-        known = bool((batch.classes >= 0).any())  # without any, depth alone teaches
-        factor = balance(dice + focal, depth) if known else torch.ones_like(depth)
-        parts |= {"dice": dice.detach(), "focal": focal.detach(), "lambda": factor.mean()}
-        return Loss(dice + focal + (factor * depth).mean(), parts, weight)
+        labelled = ((batch.classes >= 0) & (batch.classes < log_q.shape[1])).flatten(1).any(dim=1).sum()
+        segmentation = Loss(dice + focal, {"dice": dice.detach(), "focal": focal.detach()}, labelled)
+        factor = balance(dice + focal, depth)  # [], or [B] for images that are weighed alone
+        own = Loss((factor * depth).mean(), parts | {"lambda": factor.mean()}, weight)
+        if depth.ndim:
+            return losses.summed(segmentation, own)
+        return losses.summed(segmentation, replace(own, total=depth), factors=_both_halves)
 
     def _pixel_loss(self, refined: Tensor, wanted: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """L_ssi of the batch, or of each image that counts; and the number of those that do."""
@@ -363,12 +367,19 @@ class PrimeDepth(stable_diffusion.Descendant):
 def balance(segmentation: Tensor, depth: Tensor) -> Tensor:
     """lambda of eq. 5: what makes the depth term as large as the segmentation's; no gradient passes.
 
-    depth: [] or [B]. It is guarded: no more than 10000, and depth counts as 1e-8 at least.
+    depth: [] or [B]. It is guarded: no more than 10000, and depth counts as 1e-8 at least; where nothing is
+    segmented, which costs 0, depth alone teaches.
 
     >>> balance(torch.tensor(3.0), torch.tensor(0.5)).item()
     6.0
     """
-    return (segmentation / depth.clamp(min=LEAST_SSI)).clamp(0, MOST_LAMBDA).detach()
+    found = (segmentation / depth.clamp(min=LEAST_SSI)).clamp(0, MOST_LAMBDA)
+    return torch.where(segmentation > 0, found, 1).detach()
+
+
+def _both_halves(means: Tensor) -> Tensor:
+    """Of the segmentation's loss and the depth's [2] over the whole batch: what each is multiplied by."""
+    return torch.stack([torch.ones_like(means[0]), balance(means[0], means[1])])
 
 
 def _disparity(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -138,7 +138,7 @@ class Trainer:
     def _check_gradient(self, samples: Sequence[Sample]) -> None:
         """One backward pass that changes nothing."""
         with self._randomness(randomness.CHECK, 0):
-            total, _, _ = self.objective(self._to_device(samples), self._generator(randomness.CHECK, 0))
+            total = self.objective(self._to_device(samples), self._generator(randomness.CHECK, 0)).total
         if torch.isfinite(total):  # otherwise the steps themselves will tell, with the samples' names
             self.accelerator.backward(total)
             for line in preflight.check_gradient(self.method):
@@ -176,12 +176,12 @@ class Trainer:
         for number, samples in enumerate(batches):
             batch = self._to_device(samples)
             with self.team.synced(number == len(batches) - 1), self._randomness(randomness.STEP, number):
-                total, weight, parts = self.objective(batch, self._noise(number))
-                share, mean = self.team.shared(total, weight)
-                self.accelerator.backward(total * share / len(batches))
-            if not torch.isfinite(total):
+                loss = self.objective(batch, self._noise(number))
+                shared, mean = self.team.shared(loss)
+                self.accelerator.backward(shared / len(batches))
+            if not torch.isfinite(loss.total):
                 suspects += batch.names
-            self._note(loss=mean, **{f"loss_{name}": float(x) for name, x in parts.items()})
+            self._note(loss=mean, **{f"loss_{name}": float(x) for name, x in loss.parts.items()})
         norm = self.team.clip(self.recipe.clip or float("inf"))
         self._note(gradient_norm=norm)
         finite = norm < float("inf")  # false for nan too

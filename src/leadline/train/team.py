@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from leadline.data.sample import Batch
 from leadline.errors import DeviceError
+from leadline.losses import Loss
 from leadline.recipe import Recipe
 from leadline.train import optimise, sharding
 
@@ -27,10 +28,9 @@ class Objective(nn.Module):
         super().__init__()
         self.method = method
 
-    def forward(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Any, dict[str, Tensor]]:
-        """total, weight and parts of the loss."""
-        loss = self.method.loss(batch, generator)
-        return loss.total, loss.weight, loss.parts
+    def forward(self, batch: Batch, generator: torch.Generator) -> Loss:
+        found: Loss = self.method.loss(batch, generator)
+        return found
 
 
 class Team:
@@ -70,16 +70,22 @@ class Team:
             return casting
         return nullcontext() if last else self.accelerator.no_sync(self.objective)
 
-    def shared(self, total: Tensor, weight: Tensor | float) -> tuple[Tensor | float, float]:
-        """What this process's loss is multiplied by, so that the mean of the processes' gradients is that of
+    def shared(self, loss: Loss) -> tuple[Tensor, float]:
+        """What this process takes the gradient of, so that the mean of the processes' gradients is that of
         one process with all their pictures; and the loss of them all.
         """
-        if self.accelerator.num_processes == 1:
-            return 1.0, float(total.detach())
-        own = torch.as_tensor(weight, dtype=torch.float64, device=total.device)
-        sums = self.accelerator.reduce(torch.stack([own, torch.where(own > 0, own * total.detach(), 0)]))
+        world = self.accelerator.num_processes
+        if world == 1:
+            return loss.total, float(loss.total.detach())
+        terms = loss.terms or (loss,)
+        totals = torch.stack([term.total for term in terms])  # [n]
+        own = torch.stack([torch.as_tensor(t.weight, dtype=torch.float64).to(totals.device) for t in terms])
+        sums = self.accelerator.reduce(torch.stack([own, torch.where(own > 0, own * totals.detach(), 0)]))
         whole = sums[0].clamp(min=1e-9)
-        return (own * self.accelerator.num_processes / whole).to(total.dtype), float(sums[1] / whole)
+        means = sums[1] / whole
+        factors = torch.ones_like(means) if loss.factors is None else loss.factors(means)
+        shares = (factors * own * world / whole).to(totals.dtype)
+        return (shares * totals).sum(), float((factors * means).sum())
 
     def clip(self, limit: float) -> float:
         """The norm of all gradients together, which is brought down to the limit."""
