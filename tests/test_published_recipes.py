@@ -224,6 +224,18 @@ def test_virtual_kitti_is_cropped_and_never_resized(name):
     assert entry is None or (entry.crop, entry.sizes) == ("kitti", ())
 
 
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_no_diffusion_model_predicts_in_too_few_leading_steps(path):
+    """Their first step is told of less noise than there is (E2E-FT Sec. 3.2): one step would be noise."""
+    chosen = recipe.load(path)
+    _, config = methods.get(chosen.method)
+    model: Any = config.model_validate(chosen.model)
+    denoises = chosen.method == "marigold" or getattr(model, "objective", None) == "diffusion"
+    if denoises and getattr(model, "stage", "unet") == "unet":
+        assert chosen.defaults is not None
+        assert model.spacing == "trailing" or chosen.defaults.steps >= 10
+
+
 def test_rates_fall_to_a_hundredth_when_the_papers_say():
     marigold = recipe.load(RECIPES / "marigold_depth_v1_0.yaml")
     assert optimise.lr_at(25_000, marigold) == pytest.approx(3e-7)

@@ -503,6 +503,21 @@ def test_wrong_recipes_end_in_one_line_before_step_1(tmp_path, overrides, error,
     assert "\n" not in str(caught.value)
 
 
+def test_what_any_data_set_lacks_is_heard_before_step_1(tmp_path):
+    """Not when its first batch comes: here, in the ninth."""
+
+    class Picky(Straight):
+        def loss(self, batch: Batch, generator: torch.Generator) -> Loss:
+            if batch.depth_m.max() > 50:
+                raise DataError("the batch has no normals")
+            return super().loss(batch, generator)
+
+    wrong = "data={many: {set: ramps, ratio: 30}, few: {set: ramps, options: {count: 3, unit: 40}}}"
+    with pytest.raises(DataError, match="no normals"):
+        train(small_recipe(wrong, "seed=3"), tmp_path, method=Picky())
+    assert not [line for line in Log(tmp_path / "log.jsonl").read() if line["event"] == "train"]
+
+
 def test_the_published_recipes_say_which_data_are_missing(tmp_path):
     for name in ("e2e_ft_depth", "e2e_ft_normals"):
         with pytest.raises(DataError, match="data set hypersim lies nowhere yet: give its folder"):

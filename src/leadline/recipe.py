@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from leadline import documents
+from leadline.cards import Defaults
 from leadline.data.augment import Options
 from leadline.data.view import View
 
@@ -181,6 +182,9 @@ class Recipe(Part):
     )
     card: str | None = Field(
         None, description="what a `start` without card.yaml is: a model's name, or a file"
+    )
+    defaults: Defaults | None = Field(
+        None, description="steps and ensemble that the model shall predict with, as its card will say"
     )
     data: Annotated[dict[str, DataEntry], BeforeValidator(_ratios)] = Field(min_length=1)
     order: Literal["exact", "marigold", "e2e-ft"] = Field(

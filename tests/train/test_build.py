@@ -16,6 +16,7 @@ import leadline
 from leadline import cards, recipe, weights
 from leadline.cards import Card
 from leadline.errors import DocumentError, WeightsError
+from leadline.methods import marigold
 from leadline.prediction import Kind
 from leadline.train import build
 
@@ -155,3 +156,22 @@ def test_a_damaged_start_is_one_line(cache, tmp_path):
     shutil.rmtree(folder / "unet")
     with pytest.raises(WeightsError, match=r"unet.config\.json: cannot be read"):
         made(folder, card=NAME)
+
+
+def test_a_recipe_says_how_its_model_shall_predict(tmp_path):
+    text = {
+        "method": "marigold",
+        "model": {
+            "unet": tiny.PLAIN_UNET | {"in_channels": 24, "out_channels": 12},
+            "autoencoder": tiny.BLOCKS | {"factor": 2},
+        },
+        "defaults": {"steps": 10, "ensemble": 3},
+        "data": {"scenes": 1},
+        "optimiser": {"lr": 1e-3},
+        "steps": 1,
+    }
+    made = build.method(recipe.load(str(text)))
+    assert (made.steps, made.members) == (10, 3)
+    made.save(tmp_path)
+    again = marigold.Marigold.load(tmp_path)
+    assert (again.steps, again.members) == (10, 3)

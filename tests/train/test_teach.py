@@ -17,6 +17,7 @@ from leadline.errors import DataError, KindError
 from leadline.methods import e2e_ft
 from leadline.prediction import Kind
 from leadline.train import teach, train
+from leadline.train.run import Stop
 
 SIZE = (16, 24)
 
@@ -53,7 +54,7 @@ def test_labels_count_where_the_teacher_agrees_with_itself(photographs, tmp_path
     chosen = asked(photographs, tmp_path)
     teach.label(chosen, print, teacher(brightness))
     data = teach.with_labels(chosen).data
-    assert list(data) == ["scenes", "photographs"]
+    assert list(data) == ["scenes", "self_training"]
     sample = leadline.data.open_set("folder", {"path": tmp_path / "labels"})[0]
     assert sample.pseudo_kind is Kind.affine_depth
     rgb = np.asarray(Image.open(photographs / "0.png"))
@@ -142,3 +143,55 @@ def test_photographs_of_one_name_in_two_folders_are_two(photographs, tmp_path):
     labelled = leadline.data.open_set("folder", {"path": tmp_path / "labels"})
     assert len(labelled) == 2
     assert not np.array_equal(labelled[0].rgb, labelled[1].rgb)
+
+
+def test_a_stopped_labelling_goes_on_where_it_was(photographs, tmp_path):
+    chosen, stop, asked_for = asked(photographs, tmp_path), Stop(), []
+
+    def once(rgb: np.ndarray) -> np.ndarray:
+        asked_for.append(rgb)
+        stop.signal = "SIGTERM"
+        return brightness(rgb)
+
+    teach.label(chosen, print, teacher(once), stop=stop)
+    assert len(asked_for) == 2  # of one photograph, and of its mirror image
+    assert not teach.labelled(chosen.self_training)
+    teach.label(chosen, print, teacher(once))
+    assert len(asked_for) == 4
+    assert teach.labelled(chosen.self_training)
+
+
+def test_processes_share_the_photographs_out(photographs, tmp_path):
+    chosen = asked(photographs, tmp_path)
+    for rank in range(2):
+        teach.finish(chosen)
+        assert not teach.labelled(chosen.self_training)
+        teach.label(chosen, print, teacher(brightness), share=(rank, 2))
+        assert len(list((tmp_path / "labels" / "masks").iterdir())) == rank + 1
+    teach.finish(chosen)
+    assert len(leadline.data.open_set("folder", {"path": tmp_path / "labels"})) == 2
+
+
+def test_a_word_that_the_pupil_cannot_learn_is_refused_after_the_first(photographs, tmp_path):
+    taught = tmp_path / "teacher"
+    tiny.small(size={"processing_res": 24, "multiple": 8}).save(taught)  # it says disparity
+    words = [
+        "steps=2", "workers=0", "device=cpu", "batch.size=2", "validation={}", "every.sample=0",
+        "model.target=depth", "model.loss=paper",
+        "data={scenes: {options: {seed: 1, count: 4}, sizes: [[16, 24]]}}",
+        f"self_training={{photographs: {photographs}, teacher: {taught}, labels: {tmp_path / 'labels'}, "
+        "sizes: [[16, 24]]}",
+    ]  # fmt: skip
+    chosen = recipe.load(Path(__file__).parents[2] / "recipes" / "tiny.yaml", words)
+    with pytest.raises(DataError, match="pseudo-labels are affine_disparity, training is on affine_depth"):
+        train(chosen, tmp_path / "run")
+    assert not list((tmp_path / "labels").rglob("*.png"))
+
+
+def test_the_name_of_the_labels_is_kept_for_them(photographs, tmp_path):
+    chosen = asked(photographs, tmp_path)
+    made = teach.with_labels(chosen)
+    assert teach.with_labels(made) == made  # as a run's own recipe
+    other = chosen.model_copy(update={"data": {teach.ENTRY: chosen.data["scenes"]}})
+    with pytest.raises(DataError, match="call yours something else"):
+        teach.with_labels(other)

@@ -25,7 +25,11 @@ class Photographs:
     def __len__(self) -> int:
         return len(self.files)
 
+    @property
+    def names(self) -> list[str]:
+        """Of each picture, its path within the folder."""
+        return [file.relative_to(self.folder).as_posix() for file in self.files]
+
     def __getitem__(self, index: int) -> Sample:
         rgb = image.read(self.files[index]).rgb
-        name = self.files[index].relative_to(self.folder).as_posix()
-        return Sample(rgb, np.ones(rgb.shape[:2], bool), name=name)
+        return Sample(rgb, np.ones(rgb.shape[:2], bool), name=self.names[index])

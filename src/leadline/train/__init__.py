@@ -7,14 +7,17 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.state import AcceleratorState
 
 from leadline import devices
+from leadline.data.augment import Options, augment
+from leadline.data.sample import Sample, collate
 from leadline.errors import DeviceError, UsageError
 from leadline.recipe import Recipe
-from leadline.train import build, feed, teach
+from leadline.train import build, feed, randomness, teach
 from leadline.train.display import Display, Silent
 from leadline.train.loop import Outcome, Trainer
 from leadline.train.result import export
@@ -48,14 +51,36 @@ def train(
         display = open_.enter_context(closing(display if display and main else Silent()))
         heartbeat = open_.enter_context(Heartbeat(run / "heartbeat.json" if main else None, display.say))
         stop = open_.enter_context(Stop().listening())
-        if main:
-            teach.label(recipe, display.say)
-        accelerator.wait_for_everyone()
-        recipe = teach.with_labels(recipe)
         sets = feed.open_all(recipe)  # before the network: a missing folder is found in a second
-        trainer = Trainer(recipe, run, accelerator, method or build.method(recipe), display, heartbeat)
+        method = method or build.method(recipe)
+        if recipe.self_training:
+            _label(recipe, method, accelerator, display, stop)
+            if not teach.labelled(recipe.self_training):
+                what = f"stopped by {stop.signal} while photographs were labelled"
+                return Outcome(0, False, f"{what}: the same command goes on from here", signal=stop.signal)
+            recipe = teach.with_labels(recipe)
+            sets = feed.open_all(recipe)
+        trainer = Trainer(recipe, run, accelerator, method, display, heartbeat)
         trainer.begin(sets, resume)
         return trainer.fit(stop)
+
+
+def _label(recipe: Recipe, method: Any, accelerator: Accelerator, display: Display, stop: Stop) -> None:
+    """Self-training's labels, by all processes together, unless the pupil cannot learn of such."""
+    sizes = recipe.self_training.sizes if recipe.self_training else ()
+
+    def attempt(sample: Sample) -> None:
+        size = sizes[0] if sizes else sample.size
+        seen = augment(sample, np.random.default_rng(0), Options(flip=0), size)
+        with torch.no_grad():
+            method.loss(collate([seen]), randomness.generator(randomness.CHECK))
+
+    rank, world = accelerator.process_index, accelerator.num_processes
+    teach.label(recipe, display.say, stop=stop, attempt=attempt, share=(rank, world))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        teach.finish(recipe)
+    accelerator.wait_for_everyone()
 
 
 @contextmanager

@@ -41,6 +41,10 @@ def method(recipe: Recipe) -> nn.Module:
             made = kind.load(folder, card, **recipe.model)
     else:
         made = kind.random(documents.validate(recipe.model, config, "recipe: model"), recipe.seed)
+    if recipe.defaults:
+        made.card = made.card.model_copy(update={"defaults": recipe.defaults})
+        if getattr(made, "steps", None) is not None:  # else there is one
+            made.steps, made.members = recipe.defaults.steps, recipe.defaults.ensemble
     return cast(nn.Module, made)
 
 

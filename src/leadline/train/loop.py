@@ -102,6 +102,7 @@ class Trainer:
             for line in preflight.check_sets(self.batches, self.recipe.preflight == "stop"):
                 self.display.say(line)
             self._check_gradient(preflight.check_data(self.batches, multiple))
+            self._check_losses()
         self._record(resumed=bool(done))
         if not done:
             self._validate()
@@ -144,6 +145,12 @@ class Trainer:
             for line in preflight.check_gradient(self.method):
                 self.display.say(line)
         self.optimiser.zero_grad(set_to_none=True)
+
+    def _check_losses(self) -> None:
+        """One batch of every data set: what it lacks is heard of now, not when its turn comes."""
+        with self._evaluating():
+            for number, samples in enumerate(preflight.one_of_each(self.batches)):
+                self.objective(self._to_device(samples), self._generator(randomness.CHECK, number))
 
     # ---- steps -------------------------------------------------------------------------------------------
 

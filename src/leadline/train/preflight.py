@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from leadline.recipe import Recipe
 from leadline.train import geometry, sharding
 
 LOOKED_AT = 8  # samples of each data set
+FIRST_STEPS = 1000  # in which every data set has had its turn
 
 
 def multiple(method: nn.Module) -> int:
@@ -98,6 +99,17 @@ def check_data(batches: Stages, multiple: int = 1) -> list[Sample]:
             f"the first batch ({names} ...) has no valid pixel: is the depth's unit or mask right?"
         )
     return samples
+
+
+def one_of_each(batches: Stages) -> Iterator[list[Sample]]:
+    """Of every data set its first batch, as far as it comes within a thousand."""
+    mix, _ = batches.find(0)
+    first: dict[int, int] = {}
+    for step in range(FIRST_STEPS):
+        first.setdefault(mix.draw(step).source, step)
+        if len(first) == len(mix.sources):
+            break
+    return (mix[step] for step in first.values())
 
 
 def check_one_size(samples: Sequence[Sample], source: str) -> None:

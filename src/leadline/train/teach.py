@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,15 @@ from PIL import Image
 
 from leadline import align, documents, predict
 from leadline.data.photographs import Photographs
+from leadline.data.sample import Sample
 from leadline.errors import DataError, KindError
 from leadline.predict import Model
 from leadline.prediction import Kind
 from leadline.recipe import DataEntry, Recipe, SelfTraining
 from leadline.save import atomic, containers, inside, write_bytes
+from leadline.train.run import Stop
 
-ENTRY = "photographs"  # of the mix
+ENTRY = "self_training"  # of the mix
 RECORD, MEANING = "teacher.json", "pairs.yaml"
 Array = NDArray[Any]
 
@@ -44,7 +47,7 @@ def labelled(settings: SelfTraining) -> bool:
 def with_labels(recipe: Recipe) -> Recipe:
     """The recipe with the labels as one more data set; without self-training, the recipe itself."""
     settings = recipe.self_training
-    if settings is None or ENTRY in recipe.data:
+    if settings is None:
         return recipe
     entry = DataEntry(
         set="folder",
@@ -53,14 +56,27 @@ def with_labels(recipe: Recipe) -> Recipe:
         sizes=settings.sizes,
         augment=settings.augment,
     )
+    if recipe.data.get(ENTRY, entry) != entry:  # a run's own recipe.yaml has it already
+        raise DataError(f"data set {ENTRY} is what self-training makes: call yours something else")
     return recipe.model_copy(update={"data": {**recipe.data, ENTRY: entry}})
 
 
-def label(recipe: Recipe, say: Callable[[str], None], model: Model | None = None) -> None:
+def label(
+    recipe: Recipe,
+    say: Callable[[str], None],
+    model: Model | None = None,
+    *,
+    stop: Stop | None = None,
+    attempt: Callable[[Sample], None] | None = None,
+    share: tuple[int, int] = (0, 1),
+) -> None:
     """Ask the teacher about every photograph that has no label yet; go on where an earlier call was stopped.
 
-    model: the teacher, where it is loaded already. DataError: the folder holds the word of another teacher,
-    or there are no photographs. KindError: the teacher says nothing that a training can use.
+    model: the teacher, where it is loaded already. stop: a wish to leave after a photograph. attempt: told of
+    the first label, before there are others; what it raises ends the labelling. share: (rank, world), of
+    processes that each take every world-th photograph; `finish` says that all are done. DataError: the folder
+    holds the word of another teacher, or there are no photographs. KindError: the teacher says nothing that a
+    training can use.
     """
     settings = recipe.self_training
     if settings is None or labelled(settings):
@@ -70,16 +86,36 @@ def label(recipe: Recipe, say: Callable[[str], None], model: Model | None = None
     kind = teacher.method.kind
     if not kind.is_depth and kind is not Kind.normals:
         raise KindError(f"teacher {settings.teacher} says {kind}: depth, disparity or normals are needed")
-    _agree(folder, settings)
-    for number in range(len(photographs)):
+    _agree(folder, settings, kind)
+    rank, world = share
+    for number in range(rank, len(photographs), world):
+        if stop is not None and stop.signal:
+            return
         sample = photographs[number]
         mask = inside(folder, f"masks/{_flat(sample.name)}.png")
         if not mask.exists():
-            _write(folder, sample.name, sample.rgb, *opinion(teacher, sample.rgb, settings.agreement), kind)
+            values, sure = opinion(teacher, sample.rgb, settings.agreement)
+            if attempt:
+                normals, pseudo = (values, None) if kind is Kind.normals else (None, values)
+                attempt(replace(sample, valid=sure, normals=normals, pseudo=pseudo, pseudo_kind=kind))
+                attempt = None
+            _write(folder, sample.name, sample.rgb, values, sure, kind)
         if (number + 1) % 100 == 0:
             say(f"self-training: {number + 1} of {len(photographs)} photographs are labelled")
-    meaning = {"frame": "opencv"} if kind is Kind.normals else {"pseudo_kind": kind.value}
-    write_bytes(folder / MEANING, documents.to_yaml(meaning).encode())
+    if world == 1:
+        finish(recipe)
+
+
+def finish(recipe: Recipe) -> None:
+    """Write what the labels are, if every photograph has one: from then on the folder is a data set."""
+    settings = recipe.self_training
+    if settings is None or labelled(settings):
+        return
+    folder, photographs = Path(settings.labels), Photographs(settings.photographs)
+    if all(inside(folder, f"masks/{_flat(name)}.png").exists() for name in photographs.names):
+        kind = json.loads((folder / RECORD).read_text(encoding="utf-8"))["kind"]
+        meaning = {"frame": "opencv"} if kind == Kind.normals else {"pseudo_kind": kind}
+        write_bytes(folder / MEANING, documents.to_yaml(meaning).encode())
 
 
 def opinion(teacher: Model, rgb: Array, agreement: float) -> tuple[Array, Array]:
@@ -101,9 +137,9 @@ def opinion(teacher: Model, rgb: Array, agreement: float) -> tuple[Array, Array]
     return values, difference < agreement * max(high - low, 1e-6)
 
 
-def _agree(folder: Path, settings: SelfTraining) -> None:
-    """Write who teaches, or find it unchanged."""
-    wanted = {"teacher": settings.teacher, "agreement": settings.agreement}
+def _agree(folder: Path, settings: SelfTraining, kind: Kind) -> None:
+    """Write who teaches what, or find it unchanged."""
+    wanted = {"teacher": settings.teacher, "kind": kind.value, "agreement": settings.agreement}
     record = folder / RECORD
     if record.exists():
         found = json.loads(record.read_text(encoding="utf-8"))
