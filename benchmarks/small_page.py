@@ -279,9 +279,15 @@ def _curves(found: Results, file: Path) -> None:
     if "marigold" not in found:
         return
     figures = found["marigold"]["figures"]
+    members = {label.partition(" x")[2] for label in figures if " x" in label}
+    ways = ["leading {}", "trailing {}", *(f"trailing {{}} x{count}" for count in sorted(members))]
     series = {
-        spacing: [(float(n), float(np.mean(figures[f"{spacing} {n}"]["absrel"]))) for n in STEPS]
-        for spacing in ("leading", "trailing")
+        way.replace(" {}", ""): [
+            (float(n), float(np.mean(figures[way.format(n)]["absrel"])))
+            for n in STEPS
+            if way.format(n) in figures
+        ]
+        for way in ways
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     with save.atomic(file) as temporary:

@@ -55,7 +55,7 @@ def random_unet() -> str:
 NORMALS = "model.target=normals"
 TRAININGS = (
     Training("vae", "small-latents"),
-    Training("prior", "small-prior", "vae"),
+    Training("prior", "small-prior"),  # from the bundled latents
     Training("marigold", "small-marigold", "prior"),  # Tab. 1, Fig. 5, Fig. A-3
     Training("e2e-marigold", "small-e2e", "marigold"),  # Tab. 5: the two starts, and the control
     Training("e2e-prior", "small-e2e", "prior"),

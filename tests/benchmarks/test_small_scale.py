@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import tiny
 
-from leadline import recipe
+from leadline import cards, recipe
 from leadline.errors import UsageError
 from leadline.methods import autoencoder, e2e_ft, latent_diffusion, marigold
 
@@ -74,7 +74,10 @@ def test_every_training_is_a_recipe_that_starts_from_an_earlier_one(small):
         chosen = recipe.load(Path(file), overrides)
         assert (run, folder) == ("--run", f"runs/{training.name}")
         assert training.start is None or training.start in seen
-        assert chosen.start == (f"runs/{training.start}/model" if training.start else None)
+        if training.start:
+            assert chosen.start == f"runs/{training.start}/model"
+        else:
+            assert chosen.start is None or cards.has(chosen.start)
         seen.add(training.name)
 
 
