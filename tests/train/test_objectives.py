@@ -10,7 +10,7 @@ import torch
 
 from leadline.data.sample import Batch, collate
 from leadline.data.scenes import Scenes
-from leadline.methods import e2e_ft, fiffdepth, marigold, metricgold
+from leadline.methods import autoencoder, e2e_ft, fiffdepth, latent_diffusion, marigold, metricgold
 from leadline.prediction import Kind
 from leadline.recipe import Optimiser
 from leadline.train import optimise, randomness
@@ -52,6 +52,15 @@ def rebuilding(**options) -> metricgold.MetricGold:
     return metricgold.MetricGold.random(metricgold.Config(**config, **options), 0)
 
 
+def drawing(**options) -> latent_diffusion.LatentDiffusion:
+    config = {"unet": UNET, "autoencoder": BLOCKS} | options
+    return latent_diffusion.LatentDiffusion.random(latent_diffusion.Config(**config), 0)
+
+
+def latents(**options) -> autoencoder.Autoencoder:
+    return autoencoder.Autoencoder.random(autoencoder.Config(autoencoder=tiny.TINY_AUTOENCODER, **options), 0)
+
+
 @pytest.fixture(scope="module")
 def batch() -> Batch:
     scenes = Scenes(seed=4, count=2, size=SIZE, kind="room")
@@ -89,6 +98,8 @@ def losses(method, batch: Batch, steps: int, **options) -> list[float]:
         (end_to_end, {"target": "normals"}),
         (denoising, {"target": "depth"}),
         (denoising, {"target": "normals"}),
+        (drawing, {}),
+        (latents, {"normal_weight": 0}),
         (in_metres, {}),
         (in_metres, {"objective": "one_step", "camera": "canonical_width"}),
         (rebuilding, {"depth_vae": "decoder"}),

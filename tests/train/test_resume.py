@@ -30,6 +30,22 @@ VAE = tiny.AUTOENCODER | {
 RANGE = {"codec": "log", "near_m": 0.1, "far_m": 80.0}
 SCENES = {"options": {"seed": 4, "count": 9, "kind": "room"}, "sizes": [[16, 24]]}
 METHODS = {
+    "e2e-ft": {
+        "model": {"unet": UNET, "autoencoder": BLOCKS, "noise": "none"},
+        "data": {"scenes": SCENES},
+    },
+    "marigold": {
+        "model": {"unet": UNET | {"in_channels": 24}, "autoencoder": BLOCKS},
+        "data": {"scenes": SCENES},
+    },
+    "latent-diffusion": {
+        "model": {"unet": UNET, "autoencoder": BLOCKS},
+        "data": {"scenes": SCENES},
+    },
+    "autoencoder": {
+        "model": {"autoencoder": tiny.TINY_AUTOENCODER},
+        "data": {"scenes": SCENES},
+    },
     "primedepth": {
         "model": tiny_primedepth.SMALL | {"classes": 150},
         "data": {"scenes": SCENES},
