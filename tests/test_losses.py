@@ -202,6 +202,18 @@ def test_aligned_log_l1_ignores_the_sky_and_has_a_finite_gradient_without_a_vali
     assert (pred.grad[1] == 0).all()
 
 
+def test_the_error_of_denoising_is_the_mean_square_over_the_cells_that_count():
+    wanted, cells = torch.randn(2, 4, 3, 5), torch.ones(2, 1, 3, 5, dtype=torch.bool)
+    cells[0, :, :2] = False
+    out = (wanted + torch.tensor([1.0, 2, 3, 4]).view(4, 1, 1)).where(cells, torch.nan).requires_grad_()
+    loss = losses.diffusion(out, wanted, cells)
+    loss.total.backward()
+    assert loss.total.item() == pytest.approx((1 + 4 + 9 + 16) / 4)
+    assert loss.weight == 4 * cells.sum()
+    assert torch.equal(out.grad.isfinite() & (out.grad != 0), cells.expand_as(out))
+    assert losses.diffusion(out, wanted, cells & False).total == 0
+
+
 @pytest.mark.parametrize("function", [losses.scale_shift_l1, losses.median_mad_l1])
 def test_gradients_agree_with_finite_differences(function):
     pred, target, valid = random_maps(1, 3, 4)

@@ -285,6 +285,18 @@ def slopes(
     return total
 
 
+def diffusion(out: Tensor, wanted: Tensor, cells: Tensor | None = None) -> Loss:
+    """The squared error of what a network says of noisy latents [B,C,h,w], in float32: the mean over all
+    elements whose place is one of `cells` [B,1,h,w] (DDPM; Marigold Sec. 3.2).
+
+    >>> diffusion(torch.ones(1, 4, 2, 3), torch.zeros(1, 4, 2, 3)).total.item()
+    1.0
+    """
+    error, counts = _valid_residual(out, wanted, cells)
+    total = error.float().square().sum() / counts.sum().clamp(min=1)
+    return Loss(total, {"diffusion": total.detach()}, counts.sum())
+
+
 def kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Distance of Gaussian codes [B,C,h,w] from the standard normal, summed over each code: [B].
 

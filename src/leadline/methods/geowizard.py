@@ -293,10 +293,8 @@ class GeoWizard(nn.Module):
         """
         z_t = self.schedule.noisy(z_0, epsilon, t)
         v = self.output(x.repeat(2, 1, 1, 1), z_t, t, told)
-        error = (v - self.schedule.target(z_0, epsilon, t)).float()
-        cells = latent.whole(valid, latent.factor(self.autoencoder)).repeat(2, 1, 1, 1).expand_as(error)
-        total = torch.where(cells, error, 0).square().sum() / cells.sum().clamp(min=1)
-        return Loss(total, {"diffusion": total.detach()}, cells.sum())
+        cells = latent.whole(valid, latent.factor(self.autoencoder)).repeat(2, 1, 1, 1)
+        return losses.diffusion(v, self.schedule.target(z_0, epsilon, t), cells)
 
     def _wanted(self, depth: Tensor, normals: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Depth and normals as pictures [2B,3,h,w] in [-1,1], and where both are known. What is unknown is

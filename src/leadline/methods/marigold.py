@@ -18,7 +18,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Generator, Tensor, nn
 
-from leadline import cards, coding, noise, schedule
+from leadline import cards, coding, losses, noise, schedule
 from leadline.camera import normal_signs
 from leadline.cards import Card
 from leadline.data.sample import Batch
@@ -181,10 +181,9 @@ class Marigold(stable_diffusion.Descendant):
     def compare(self, x: Tensor, z_0: Tensor, epsilon: Tensor, t: Tensor, valid: Tensor) -> Loss:
         """The loss of latents [B,C,h,w] at timesteps t [B]; `valid` [B,1,H,W] bool is of the picture."""
         z_t = self.schedule.noisy(z_0, epsilon, t)
-        error = (self._output(x, z_t, t, None) - self.schedule.target(z_0, epsilon, t)).float()
-        cells = latent.whole(valid, latent.factor(self.autoencoder)).expand_as(error)
-        total = torch.where(cells, error, 0).square().sum() / cells.sum().clamp(min=1)
-        return Loss(total, {"diffusion": total.detach()}, cells.sum())
+        wanted = self.schedule.target(z_0, epsilon, t)
+        cells = latent.whole(valid, latent.factor(self.autoencoder))
+        return losses.diffusion(self._output(x, z_t, t, None), wanted, cells)
 
     def _wanted(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The target as a picture [B,3,h,w] in [-1,1], and where it is known. Unknown depths are far."""

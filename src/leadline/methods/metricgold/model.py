@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Generator, Tensor, nn
 
-from leadline import cards, noise, schedule, weights
+from leadline import cards, losses, noise, schedule, weights
 from leadline.camera import Camera
 from leadline.cards import Card
 from leadline.coding import Codec
@@ -265,10 +265,9 @@ class MetricGold(stable_diffusion.Descendant):
         [B,1,H,W] is of the picture.
         """
         z_t = self.schedule.noisy(z_0, epsilon, t)
-        error = (self._output(x, z_t, t, None) - self.schedule.target(z_0, epsilon, t)).float()
-        cells = latent.whole(known, latent.factor(self.autoencoder)).expand_as(error)
-        total = torch.where(cells, error, 0).square().sum() / cells.sum().clamp(min=1)
-        return Loss(total, {"diffusion": total.detach()}, cells.sum())
+        wanted = self.schedule.target(z_0, epsilon, t)
+        cells = latent.whole(known, latent.factor(self.autoencoder))
+        return losses.diffusion(self._output(x, z_t, t, None), wanted, cells)
 
     def label(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Code [B,1,h,w] of the batch's depth, and where it is known. What is unknown, as the sky, is far;
