@@ -114,10 +114,9 @@ def test_ddim_matches_reference(count, predicts, spacing, zero_snr, alpha_to_one
         with pytest.raises(UsageError, match="no signal"):
             schedule.step(g.traj_init, stub(g.traj_init, 999, g), 999, 0)
         return
-    x = g.traj_init
-    for t in timesteps(count, spacing):
-        out = stub(x, t, g)
-        clean, x = schedule.clean(x, out, t), schedule.step(x, out, t, t - 1000 // count)
+    steps = list(schedule.ddim(g.traj_init, timesteps(count, spacing), lambda x, t: stub(x, t, g)))
+    assert len(steps) == count
+    x, clean = steps[-1]
     for found, expected in ((clean, g[f"{case}_x0"]), (x, g[f"{case}_prev"])):
         assert_close(found, expected, rtol=0, atol=1e-6 * expected.abs().max().item())
 

@@ -1,15 +1,15 @@
 """The diffusion schedule as plain functions: noise levels, timesteps, the clean latent behind a network's
 output, and the steps of two samplers, DDIM (Song et al., with eta = 0) and LCM (Luo et al.).
 
-Nothing here knows a network. Symbols: T training steps, alpha_bar_t = product of (1 - beta) up to t, x_t =
-sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps (DDPM), v_t = sqrt(alpha_bar_t) eps - sqrt(1 -
-alpha_bar_t) x_0 (Salimans & Ho).
+Nothing here knows a network; DDIM asks a function for its output. Symbols: T training steps, alpha_bar_t =
+product of (1 - beta) up to t, x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps (DDPM), v_t =
+sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0 (Salimans & Ho).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -183,6 +183,18 @@ class Schedule:
                 "no signal at this step (zero-terminal SNR), epsilon prediction divides by it: use another t"
             )
         return (x_t - noise * epsilon) / signal
+
+    def ddim(
+        self, x_t: Tensor, chosen: Sequence[int], network: Callable[[Tensor, int], Tensor]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """DDIM from noise x_t through the chosen `timesteps`, by a network that is asked (x_t, t): after each
+        step the latent, and what the step takes for the clean one.
+        """
+        for t in chosen:
+            out = network(x_t, t)
+            x_0 = self.clean(x_t, out, t)
+            x_t = self.step(x_t, out, t, t - self.steps // len(chosen))
+            yield x_t, x_0
 
     def step(self, x_t: Tensor, out: Tensor, t: int, t_next: int) -> Tensor:
         """DDIM, eta = 0: from level t down to t_next, which lies `steps // count` below it in every spacing.

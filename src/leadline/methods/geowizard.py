@@ -222,11 +222,7 @@ class GeoWizard(nn.Module):
     def _trajectory(self, x: Tensor, z: Tensor, told: Told, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
         """After each step the latents, and what the step takes for the clean ones, [2B,C,h,w] each."""
         x, z = x.repeat(2, 1, 1, 1), z.repeat(2, 1, 1, 1)
-        for t in self.timesteps(steps):
-            v = self.output(x, z, t, told)
-            z_0 = self.schedule.clean(z, v, t)
-            z = self.schedule.step(z, v, t, t - self.schedule.steps // steps)
-            yield z, z_0
+        return self.schedule.ddim(z, self.timesteps(steps), lambda z, t: self.output(x, z, t, told))
 
     def output(self, x: Tensor, z: Tensor, t: int | Tensor, told: Told) -> Tensor:
         """What the network says to latents [2B,C,h,w] of pictures and geometry at t."""

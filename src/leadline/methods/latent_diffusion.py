@@ -85,9 +85,8 @@ class LatentDiffusion(stable_diffusion.Descendant):
         With "leading" timesteps the first of few steps is told of less noise than there is: the flaw that
         E2E-FT found (Sec. 3.2).
         """
-        z = z_T
-        for t in schedule.timesteps(steps, spacing or self.config.spacing, self.schedule.steps):
-            z = self.schedule.step(z, self.output(z, t), t, t - self.schedule.steps // steps)
+        chosen = schedule.timesteps(steps, spacing or self.config.spacing, self.schedule.steps)
+        *_, (z, _) = self.schedule.ddim(z_T, chosen, self.output)
         return latent.decode(self.autoencoder, z).clamp(-1, 1)
 
     def for_prediction(self, steps: int | None = None) -> Self:

@@ -126,15 +126,13 @@ class Marigold(stable_diffusion.Descendant):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """After each step the latent, and what the step takes for the clean one. LCM draws noise between."""
         chosen = self.timesteps(steps)
+        if self.config.sampler == "ddim":
+            yield from self.schedule.ddim(z, chosen, lambda z, t: self._output(x, z, t, text))
+            return
         for t, t_next in zip(chosen, [*chosen[1:], None], strict=True):
-            v = self._output(x, z, t, text)
-            if self.config.sampler == "lcm":
-                z = z_0 = self.schedule.consistent(z, v, t)
-                if t_next is not None:
-                    z = self.schedule.noisy(z_0, noise.like(z, "gaussian", generators), t_next)
-            else:
-                z_0 = self.schedule.clean(z, v, t)
-                z = self.schedule.step(z, v, t, t - self.schedule.steps // steps)
+            z = z_0 = self.schedule.consistent(z, self._output(x, z, t, text), t)
+            if t_next is not None:
+                z = self.schedule.noisy(z_0, noise.like(z, "gaussian", generators), t_next)
             yield z, z_0
 
     def head(self, decoded: Tensor) -> Tensor:

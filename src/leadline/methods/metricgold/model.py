@@ -136,11 +136,7 @@ class MetricGold(stable_diffusion.Descendant):
         self, x: Tensor, z: Tensor, steps: int, text: Tensor | None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """After each step of DDIM the latent, and what the step takes for the clean one."""
-        for t in self.timesteps(steps):
-            v = self._output(x, z, t, text)
-            z_0 = self.schedule.clean(z, v, t)
-            z = self.schedule.step(z, v, t, t - self.schedule.steps // steps)
-            yield z, z_0
+        return self.schedule.ddim(z, self.timesteps(steps), lambda z, t: self._output(x, z, t, text))
 
     def each_step(self, rgb: Tensor, *, generators: Sequence[Generator], steps: int) -> Iterator[Tensor]:
         """As `forward` without camera, one generator per image: what each step takes for the result."""
