@@ -20,7 +20,7 @@ from leadline.camera import Camera
 from leadline.cards import Card, Defaults
 from leadline.coding import Codec
 from leadline.data.sample import Batch
-from leadline.errors import CameraError, DataError, UsageError, WeightsError
+from leadline.errors import CameraError, DataError, ShapeError, UsageError, WeightsError
 from leadline.methods import Method
 from leadline.methods.metricgold import Config, MetricGold
 from leadline.networks import conv_in, latent
@@ -437,6 +437,8 @@ def test_mistakes_are_named():
         published().loss(replace(rooms(), depth_m=None), seeded(0)[0])
     with pytest.raises(CameraError, match="train on data that have one"):
         published(camera="canonical_width").loss(rooms(cameras=False), seeded(0)[0])
+    with pytest.raises(ShapeError, match="z_T: the shape is"):
+        published()(torch.zeros(1, 3, 32, 48), z_T=torch.zeros(1, 4, 4, 5))
     with pytest.raises(ValidationError, match="the far end must be farther"):
         Config(near_m=2, far_m=1)
     plain = {"unet": tiny.PLAIN_UNET | {"in_channels": 96}, "autoencoder": tiny.BLOCKS}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -175,15 +176,10 @@ class GeoWizard(nn.Module):
         """
         check_shape(rgb, "B 3 h w", "rgb")
         x = latent.encode(self.autoencoder, rgb)  # [B,C,h/f,w/f]
-        if z_T is not None:
-            check_shape(z_T, "N C h w", "z_T", C=x.shape[1], h=x.shape[2], w=x.shape[3])
         told = self.told(rgb, text or [self.config.domain] * len(rgb))
-        given = z_T if z_T is not None else generators or ()
-        members = max(1, len(given) // len(rgb))
         names = [self.config.target, *(name for name in also if name in self.also)]
         maps = []
-        for e in range(members):
-            z = self.start(x, generators and generators[e::members]) if z_T is None else z_T[e::members]
+        for z, _ in latent.starts(x, generators, z_T, partial(self.start, x)):
             maps.append(self.maps(self.denoise(x, z, told, steps or self.steps or 1), names))
         return {name: torch.stack([one[name] for one in maps], dim=1).flatten(0, 1) for name in names}
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -91,15 +92,9 @@ class Marigold(stable_diffusion.Descendant):
         """
         check_shape(rgb, "B 3 h w", "rgb")
         x = self._latent(rgb)
-        if z_T is not None:
-            check_shape(z_T, "N C h w", "z_T", C=x.shape[1], h=x.shape[2], w=x.shape[3])
-        given = z_T if z_T is not None else generators or ()
-        members = max(1, len(given) // len(rgb))
         maps = []
-        for e in range(members):
-            own = generators and generators[e::members]
-            z = noise.like(x, "gaussian", own) if z_T is None else z_T[e::members]
-            z = self.denoise(x, z, steps or self.steps, own, text)  # [B,C,h/f,w/f]
+        for start, own in latent.starts(x, generators, z_T, partial(noise.like, x, "gaussian")):
+            z = self.denoise(x, start, steps or self.steps, own, text)  # [B,C,h/f,w/f]
             maps.append(self.head(latent.decode(self.autoencoder, z)))
         return {self.config.target: torch.stack(maps, dim=1).flatten(0, 1)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, AutoencoderTiny
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from leadline.errors import WeightsError
+from leadline.errors import WeightsError, check_shape
 from leadline.networks.kept import Latents
 from leadline.networks.space_to_depth import SpaceToDepth
 
@@ -80,6 +81,31 @@ def decode(autoencoder: nn.Module, z: Tensor) -> Tensor:
     else:
         picture = model.decode(z / model.config.scaling_factor).sample
     return picture
+
+
+def starts(
+    x: Tensor,
+    generators: Sequence[Generator] | None,
+    z_T: Tensor | None,
+    draw: Callable[[Sequence[Generator] | None], Tensor],
+) -> Iterator[tuple[Tensor, Sequence[Generator] | None]]:
+    """Each member's start latents, as the pictures' x [B,C,h,w], and its generators, one per picture.
+
+    An ensemble of E has E generators or latents z_T [B*E,C,h,w] per picture, those of one picture together.
+    Without z_T a member's start is what `draw` makes of its generators. Raises ShapeError for z_T of other
+    sizes than x.
+
+    >>> z = torch.arange(4.0).view(4, 1, 1, 1)
+    >>> [start.flatten().tolist() for start, _ in starts(z[:2], None, z, lambda _: z)]
+    [[0.0, 2.0], [1.0, 3.0]]
+    """
+    if z_T is not None:
+        check_shape(z_T, "N C h w", "z_T", C=x.shape[1], h=x.shape[2], w=x.shape[3])
+    given = z_T if z_T is not None else generators or ()
+    members = max(1, len(given) // len(x))
+    for e in range(members):
+        own = generators and generators[e::members]
+        yield draw(own) if z_T is None else z_T[e::members], own
 
 
 def posterior(autoencoder: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -118,12 +119,9 @@ class MetricGold(stable_diffusion.Descendant):
     ) -> Tensor:
         if self.config.objective == "one_step":
             return self._decoded(self._at_once(x, text)) * scale
-        given = z_T if z_T is not None else generators or ()
-        members, maps = max(1, len(given) // len(x)), []
-        for e in range(members):
-            own = generators and generators[e::members]
-            z = noise.like(x, "gaussian", own) if z_T is None else z_T[e::members]
-            z = self.denoise(x, z, steps or self.steps or 1, text)  # [B,C,h/f,w/f]
+        maps = []
+        for start, _ in latent.starts(x, generators, z_T, partial(noise.like, x, "gaussian")):
+            z = self.denoise(x, start, steps or self.steps or 1, text)  # [B,C,h/f,w/f]
             maps.append(self._decoded(z) * scale)
         return torch.stack(maps, dim=1).flatten(0, 1)
 
