@@ -116,12 +116,8 @@ class E2EFT(stable_diffusion.Descendant):
         t = self.schedule.steps - 1
         v = self.output(seen, t, text)  # [B,C,h/f,w/f]
         z_0 = self.schedule.clean(z_T, v, t)  # Sec. 4: the clean latent, not the sampler's next one
-        return {self.config.target: self.head(self._decode(z_0))}
-
-    def _decode(self, z: Tensor) -> Tensor:
-        if torch.is_grad_enabled() and frozen.covers(self.autoencoder):
-            return frozen.decode(self.autoencoder, z, recompute=self.config.checkpoint_autoencoder)
-        return latent.decode(self.autoencoder, z)
+        decoded = frozen.decode(self.autoencoder, z_0, recompute=self.config.checkpoint_autoencoder)
+        return {self.config.target: self.head(decoded)}
 
     def head(self, decoded: Tensor) -> Tensor:
         """Decoder output [B,3,h,w] -> the quantity: mean over channels, or unit vectors."""

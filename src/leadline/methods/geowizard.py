@@ -237,13 +237,10 @@ class GeoWizard(nn.Module):
     def maps(self, z: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         """Clean latents [2B,C,h,w] -> the maps of these names; those of the others are not decoded."""
         halves = dict(zip(KINDS, z.chunk(2), strict=True))
-        decoded = self._decode(torch.cat([halves[name] for name in names])).chunk(len(names))
-        return {name: self.head(name, part) for name, part in zip(names, decoded, strict=True)}
-
-    def _decode(self, z: Tensor) -> Tensor:
-        if torch.is_grad_enabled() and frozen.covers(self.autoencoder):
-            return frozen.decode(self.autoencoder, z, recompute=self.config.checkpoint_autoencoder)
-        return latent.decode(self.autoencoder, z)
+        z = torch.cat([halves[name] for name in names])
+        decoded = frozen.decode(self.autoencoder, z, recompute=self.config.checkpoint_autoencoder)
+        parts = decoded.chunk(len(names))
+        return {name: self.head(name, part) for name, part in zip(names, parts, strict=True)}
 
     def head(self, name: str, decoded: Tensor) -> Tensor:
         """Decoder output [B,3,h,w] -> the quantity: mean over channels, or unit vectors."""
@@ -293,10 +290,9 @@ class GeoWizard(nn.Module):
         far, and faces the camera.
         """
         valid = valid & depth.isfinite() & (depth > 0)
-        clipped, kept = coding.clip_to_percentiles(depth, valid, *self.config.percentiles)
+        shown, kept = coding.picture(depth, valid, *self.config.percentiles)
         facing = normals.new_tensor([0.0, 0.0, -1.0]).view(1, 3, 1, 1)
-        shown = torch.where(valid, normals, facing)
-        return torch.cat([(coding.stretch(clipped) * 2 - 1).expand(-1, 3, -1, -1), shown]), kept
+        return torch.cat([shown, torch.where(valid, normals, facing)]), kept
 
     def compare(self, pred: Mapping[str, Tensor], batch: Batch) -> Loss:
         """E2E-FT's objective on both maps: metric depth after the best scale and shift, and the angle."""

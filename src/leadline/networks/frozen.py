@@ -24,7 +24,7 @@ from torch.nn.grad import conv2d_input
 from torch.utils.checkpoint import checkpoint
 
 from leadline import devices
-from leadline.networks import upsample
+from leadline.networks import latent, upsample
 from leadline.networks.bands import is_plain
 
 PORTIONS = 4  # of a map, in the backward pass of a norm
@@ -39,9 +39,11 @@ def covers(autoencoder: nn.Module) -> bool:
 
 
 def decode(autoencoder: nn.Module, z: Tensor, *, recompute: bool = False) -> Tensor:
-    """`latent.decode` of an autoencoder that is covered: the same picture, the same gradient, but for
-    rounding.
+    """`latent.decode`; where gradients are kept and the autoencoder is covered, with the same picture and the
+    same gradient in less memory, but for rounding.
     """
+    if not (torch.is_grad_enabled() and covers(autoencoder)):
+        return latent.decode(autoencoder, z)
     vae = cast(Any, autoencoder)
     z = z / vae.config.scaling_factor
     decoder = vae.decoder

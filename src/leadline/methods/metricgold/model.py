@@ -149,9 +149,7 @@ class MetricGold(stable_diffusion.Descendant):
 
     def head(self, z: Tensor) -> Tensor:
         """The depth's latent -> its code [B,1,h,w], nominally in [-1,1]: decoded, mean over channels."""
-        if torch.is_grad_enabled() and frozen.covers(self.own):
-            return frozen.decode(self.own, z).mean(dim=1, keepdim=True)
-        return latent.decode(self.own, z).mean(dim=1, keepdim=True)
+        return frozen.decode(self.own, z).mean(dim=1, keepdim=True)
 
     def _decoded(self, z: Tensor) -> Tensor:
         """The depth's latent -> its canonical metres [B,1,h,w], which half precision could not hold."""
