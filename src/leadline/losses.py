@@ -7,7 +7,7 @@ gradient.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,6 +17,8 @@ from torch import Tensor
 from leadline import align
 
 FARTHEST_M = 100.0  # what is farther has no relative error that counts
+SCALES = 4  # MiDaS: resolutions at which edges are compared
+Pair = tuple[Tensor, Tensor]
 
 
 @dataclass
@@ -182,39 +184,26 @@ def focal(
     return each.sum() / (pixels > 0).sum().clamp(min=1)
 
 
-def median_mad_l1(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """Mean absolute error of two maps, each brought to median 0 and mean deviation 1 (MiDaS, Sec. 5).
-
-    Made for disparity. Mean over each image's pixels, then over the images that have any. Blind to scale
-    (> 0) and shift of both maps. MiDaS takes half of it.
-    """
-    return _mean_per_image(_residual(pred, target, valid).abs(), valid)
-
-
-def gradient_matching(pred: Tensor, target: Tensor, valid: Tensor, scales: int = 4) -> Tensor:
-    """Differences of the residual between neighbours, at `scales` halved resolutions (MiDaS, Sec. 5).
-
-    It makes edges sharp and puts them in place. The residual is taken between the maps normalised as in
-    `median_mad_l1`. Per image the sum over pairs of valid neighbours, in x and in y, is divided by the
-    number of valid pixels; scales are added, images averaged.
-    """
-    return _edges(_residual(pred, target, valid), valid, scales)
-
-
 def midas(
     pred: Tensor,
     target: Tensor,
     valid: Tensor,
     gradient_weight: float = 0.5,
     log_weight: float = 0.0,
-    scales: int = 4,
 ) -> Loss:
-    """`median_mad_l1` + gradient_weight * `gradient_matching` (MiDaS, Sec. 5), normalising once for both.
+    """Two maps, each brought to median 0 and mean deviation 1: their absolute error and, with
+    gradient_weight, that of their edges (MiDaS, Sec. 5, which takes half of the first).
+
+    Made for disparity, and blind to scale (> 0) and shift of both maps. The error is the mean over each
+    image's pixels. Edges are differences of the residual between valid neighbours, in x and in y, summed and
+    divided by the number of valid pixels, at four resolutions, each half of the last, added up. Both are
+    means over the images that have any pixel.
 
     log_weight adds `aligned_log_l1`, for disparities: the same relative error counts the same near and far.
     """
-    residual = _residual(pred, target, valid)
-    error, edges = _mean_per_image(residual.abs(), valid), _edges(residual, valid, scales)
+    pred_0, target_0 = torch.where(valid, pred, 0), torch.where(valid, target, 0)
+    residual = by_median_and_deviation(pred_0, valid) - by_median_and_deviation(target_0, valid)
+    error, edges = _mean_per_image(residual.abs(), valid), _edges(residual, valid)
     parts = {"l1": error.detach(), "edges": edges.detach()}
     found = Loss(error + gradient_weight * edges, parts, valid.any(dim=(1, 2, 3)).sum())
     if not log_weight:
@@ -265,8 +254,8 @@ def slopes(
     one counts if both its places are valid [B,1,h,w].
 
     per: what the sum is divided by: the number of valid elements (FiffDepth eq. 6), that of differences, each
-    direction by its own, or of valid places [B,1,h,w], with channels summed. scales: also at 2, 4 ... times
-    coarser grids, added up (MiDaS has 4, FiffDepth 1).
+    direction by its own, or of valid places [B,1,h,w], with channels summed. scales: added up over so
+    many grids, each twice as coarse as the last (FiffDepth has 1).
 
     >>> ramp = torch.arange(3.0).expand(1, 4, 2, 3)
     >>> [round(slopes(ramp, 0 * ramp, per=per).item(), 4) for per in ("element", "difference", "cell")]
@@ -274,13 +263,10 @@ def slopes(
     """
     residual, valid = _valid_residual(pred, target, valid)
     total = residual.new_zeros(())
-    for step in (2**k for k in range(scales)):
-        r, v = residual[..., ::step, ::step], valid[..., ::step, ::step]
-        both = v[..., :, 1:] & v[..., :, :-1], v[..., 1:, :] & v[..., :-1, :]
-        ways = r[..., :, 1:] - r[..., :, :-1], r[..., 1:, :] - r[..., :-1, :]
-        sums = [(way.abs() * known).sum() for way, known in zip(ways, both, strict=True)]
-        whole = v.sum() / (v.shape[1] if per == "cell" else 1)
-        counts = [known.sum() for known in both] if per == "difference" else [whole, whole]
+    for differences, pairs, places in _neighbours(residual, valid, scales):
+        whole = places.sum() / (places.shape[1] if per == "cell" else 1)
+        counts = [known.sum() for known in pairs] if per == "difference" else [whole, whole]
+        sums = [difference.sum() for difference in differences]
         total = total + sum(part / count.clamp(min=1) for part, count in zip(sums, counts, strict=True))
     return total
 
@@ -315,19 +301,22 @@ def _valid_residual(pred: Tensor, target: Tensor, valid: Tensor | None) -> tuple
     return torch.where(valid, residual, 0), valid
 
 
-def _residual(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """Difference of the two normalised maps, zero outside valid."""
-    pred, target = torch.where(valid, pred, 0), torch.where(valid, target, 0)
-    return by_median_and_deviation(pred, valid) - by_median_and_deviation(target, valid)
-
-
-def _edges(residual: Tensor, valid: Tensor, scales: int) -> Tensor:
-    total = residual.new_zeros(())
+def _neighbours(residual: Tensor, valid: Tensor, scales: int) -> Iterator[tuple[Pair, Pair, Tensor]]:
+    """On grids that are each twice as coarse as the last: absolute differences of neighbours in x and in y, 0
+    unless both are valid; where both are; and valid.
+    """
     for step in (2**k for k in range(scales)):
         r, v = residual[..., ::step, ::step], valid[..., ::step, ::step]
-        across = (r[..., :, 1:] - r[..., :, :-1]).abs() * (v[..., :, 1:] & v[..., :, :-1])
-        along = (r[..., 1:, :] - r[..., :-1, :]).abs() * (v[..., 1:, :] & v[..., :-1, :])
-        total = total + _mean_of_sums(across.sum(dim=(1, 2, 3)) + along.sum(dim=(1, 2, 3)), v)
+        both = v[..., :, 1:] & v[..., :, :-1], v[..., 1:, :] & v[..., :-1, :]
+        ways = r[..., :, 1:] - r[..., :, :-1], r[..., 1:, :] - r[..., :-1, :]
+        yield (ways[0].abs() * both[0], ways[1].abs() * both[1]), both, v
+
+
+def _edges(residual: Tensor, valid: Tensor, scales: int = SCALES) -> Tensor:
+    total = residual.new_zeros(())
+    for (across, along), _, places in _neighbours(residual, valid, scales):
+        sums = across.sum(dim=(1, 2, 3)) + along.sum(dim=(1, 2, 3))
+        total = total + _mean_of_sums(sums, places)
     return total
 
 
