@@ -273,7 +273,7 @@ def slopes(
 
 def diffusion(out: Tensor, wanted: Tensor, cells: Tensor | None = None) -> Loss:
     """The squared error of what a network says of noisy latents [B,C,h,w], in float32: the mean over all
-    elements whose place is one of `cells` [B,1,h,w] (DDPM; Marigold Sec. 3.2).
+    elements whose place is one of `cells` [B,1,h,w] (DDPM; of v, E2E-FT Sec. 3.2).
 
     >>> diffusion(torch.ones(1, 4, 2, 3), torch.zeros(1, 4, 2, 3)).total.item()
     1.0

@@ -40,7 +40,8 @@ class Config(stable_diffusion.Config):
     loss: Literal["paper", "midas"] = "paper"  # paper: eq. 1 or 2; midas: robust, for training from nothing
     gradient_weight: float = 0.5  # midas: weight of the edges
     log_weight: float = 0.0  # midas, disparity: weight of the relative error after a fit
-    percentiles: tuple[float, float] | None = (0.02, 0.98)  # Supp. B: depths beyond these are moved to them
+    # code: depths beyond are moved there, in metres; Supp. B removes them and normalises what is left
+    percentiles: tuple[float, float] | None = (0.02, 0.98)
     clamp: bool = True  # code: depth beyond [-1,1] is cut, without gradient; without it maps are stretched
     train_autoencoder: bool = False  # Tab. A-2: not worth it, unless the autoencoder starts from nothing
     checkpoint_autoencoder: bool = False  # as checkpoint_unet; a frozen one takes a third of it anyway

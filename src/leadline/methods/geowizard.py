@@ -5,7 +5,7 @@ Sec. 3.2: a UNet's batch holds each picture twice, a switcher says which row is 
 Sec. 3.3: trained to denoise both, each from noise of its own with several resolutions.         -> diffuse
 E2E-FT (Martin Garcia et al.): the same network in one pass from zeros, trained on the task.    -> compare
 
-Symbols are those of Marigold, from which it descends: x the picture's latent, z_t noisy latents of geometry,
+Symbols are E2E-FT's (Sec. 3.2, 4), as Marigold's here: x the picture's latent, z_t noisy latents of geometry,
 z_0 clean ones, epsilon the noise. Where paper and released code differ, the code is followed.
 """
 

@@ -5,7 +5,7 @@ Sec. 3.2: pictures are drawn by denoising noise step by step.                  -
 
 Stable Diffusion is such a model; this is the same at small scale, as a start for methods that tune it where
 there is none. It has no text: the empty prompt is a constant that is drawn once. It predicts v (Salimans and
-Ho), as Stable Diffusion 2 does. Symbols are E2E-FT's (Sec. 3.1): z_0 the latent, z_t with noise epsilon.
+Ho), as Stable Diffusion 2 does. Symbols are E2E-FT's (Sec. 3.2): z_0 the latent, z_t with noise epsilon.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ Sec. 3.2: latents of picture and depth side by side; the first convolution is do
 Sec. 3.3: fine-tuning with affine-invariant depth and annealed multi-resolution noise.    -> loss
 Sec. 3.4: denoising from noise, and test-time ensembling.                   -> forward, leadline.ensemble
 
-Symbols are the paper's: x the picture's latent, z_t the noisy latent of depth, z_0 the clean one, epsilon the
-noise. Published models have v-prediction; version 1.1 has trailing timesteps and zero-terminal SNR.
+Symbols are E2E-FT's (Sec. 3.2, 4): x the picture's latent, z_t the noisy latent of depth, z_0 the clean one
+(there z* where it is the truth's), epsilon the noise. Published models have v-prediction; version 1.1 has
+trailing timesteps and zero-terminal SNR.
 """
 
 from __future__ import annotations
