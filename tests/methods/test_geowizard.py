@@ -357,6 +357,16 @@ def test_a_card_of_one_pass_takes_the_last_noise_level_whatever_a_program_would(
     assert (fixed.timesteps(1), fixed.steps, fixed.members) == ([999], 1, 1)
 
 
+def test_one_pass_starts_from_zeros_unless_another_noise_is_given(tmp_path):
+    once = published(objective="e2e")
+    assert (once.config.noise, once.members, Config().noise) == ("zeros", None, "gaussian")
+    once(torch.zeros(1, 3, 16, 16))  # draws nothing
+    for noise in ("gaussian", "pyramid"):
+        drawn = published(objective="e2e", noise=noise)
+        drawn.save(tmp_path / noise)
+        assert GeoWizard.load(tmp_path / noise).config.noise == drawn.config.noise == noise
+
+
 def test_domains_change_the_result_and_each_picture_has_its_own(model):
     rgb = (torch.rand(1, 3, 16, 24) * 2 - 1).repeat(3, 1, 1, 1)
     with torch.inference_mode():

@@ -63,6 +63,14 @@ PRESETS = {
 }
 
 
+Start = Literal["gaussian", "pyramid", "zeros"]
+
+
+def _start(given: Mapping[str, Any]) -> Start:
+    """The noise of a configuration that says none."""
+    return "zeros" if given.get("objective") == "e2e" else "gaussian"
+
+
 class Config(stable_diffusion.Config):
     """What distinguishes one GeoWizard from another. Defaults are the first release's."""
 
@@ -70,7 +78,7 @@ class Config(stable_diffusion.Config):
     domain: Literal["indoor", "outdoor", "object"] = "indoor"  # of a picture that nothing else is known of
     version: Literal["v1", "v2"] = "v1"  # v1: a token of the picture, domain in the switcher; v2: three texts
     objective: Literal["diffusion", "e2e"] = "diffusion"  # e2e: one pass at the last noise level
-    noise: Literal["gaussian", "pyramid", "zeros"] = "gaussian"  # where it starts; e2e: zeros
+    noise: Start = Field(default_factory=_start)  # where it starts; e2e: zeros
     spacing: Spacing = "leading"  # of timesteps; e2e has one, the last
     joint_attention: bool = True  # false: what the released program computes where xformers does not run
     percentiles: tuple[float, float] = (0.02, 0.98)  # code: depths that become -1 and 1, or are moved there
