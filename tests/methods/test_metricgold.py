@@ -395,6 +395,15 @@ def test_pictures_that_teach_the_wrong_thing_are_left_out():
     assert published().loss(replace(batch, valid=batch.valid & False), seeded(0)[0]).total == 0
 
 
+@pytest.mark.parametrize(("focal", "metres", "teaches"), [(144, 0.2, False), (24, 0.08, True)])
+def test_too_near_is_what_the_code_cannot_say_with_the_camera(focal, metres, teaches):
+    """0.2 m at f = 3 W are 0.07 of canonical depth, 0.08 m at f = W / 2 0.16."""
+    batch = replace(rooms(1), cameras=[Camera.from_focal_px(focal, 48, 32)])
+    batch.depth_m[..., :4] = metres
+    _, known = published(camera="canonical_width").label(batch)
+    assert known.any() == teaches
+
+
 @pytest.mark.parametrize("noise", ["gaussian", "pyramid"])
 def test_loss_of_training_follows_from_the_generator(noise):
     model, batch = published(noise=noise), rooms()

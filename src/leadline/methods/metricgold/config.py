@@ -40,7 +40,7 @@ class Config(stable_diffusion.Config):
     camera: Literal["none", "canonical_width", "canonical_fixed", "fov"] = "none"  # how it is known
     focal_px: float = Field(1000.0, gt=0)  # canonical_fixed: the focal length for which metres are learnt
     known_share: float = 0.5  # pictures with fewer known pixels teach nothing ...
-    near_share: float = 0.02  # ... nor those with more of them nearer than near_m
+    near_share: float = 0.02  # ... nor those with more of them nearer than near_m, in canonical depth
     far_mask: bool = False  # results are not valid where they lie at an end of the range
     reduction: Literal["median", "mean"] = "median"  # of an ensemble's logarithms
     harmonise: bool = False  # members are brought to one scale first

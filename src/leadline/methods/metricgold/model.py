@@ -267,11 +267,11 @@ class MetricGold(stable_diffusion.Descendant):
         """
         if batch.depth_m is None:
             raise DataError("the batch has no depth, which MetricGold is trained on: choose other data")
+        canonical = batch.depth_m / self._scale(batch.cameras, batch.depth_m)  # what the range is of
         known = batch.valid & (batch.depth_m > 0)
         few = known.float().mean(dim=(1, 2, 3)) < self.config.known_share
-        close = (known & (batch.depth_m < self.config.near_m)).float().mean(dim=(1, 2, 3))
+        close = (known & (canonical < self.config.near_m)).float().mean(dim=(1, 2, 3))
         teaches = ~few & (close <= self.config.near_share)
-        canonical = batch.depth_m / self._scale(batch.cameras, batch.depth_m)
         if self.config.far == "mask":
             known &= canonical < self.config.far_m
         y = self.codec.encode(torch.where(batch.valid, canonical, 0))
