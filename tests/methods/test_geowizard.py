@@ -32,6 +32,9 @@ MODELS = {
     "v2": partial(published, version="v2", domain="object"),
     "e2e-ft": partial(published, **E2E),
 }
+# What a picture's company changes: 1e-5 of the range. Vectors that are nearly zero are divided by their
+# length, which brings their errors up: 3e-5 was seen.
+ROUNDING = {"depth": 2e-5, "normals": 1e-4}
 
 
 @pytest.fixture(params=MODELS)
@@ -255,7 +258,7 @@ def test_alone_equals_in_a_batch(model):
         (together,) = model(rgb, generators=seeded(0, 1, 2)).values()
         for i in range(3):
             (alone,) = model(rgb[i : i + 1], generators=seeded(i)).values()
-            assert_close(together[i : i + 1], alone, rtol=0, atol=1e-3)
+            assert_close(together[i : i + 1], alone, rtol=0, atol=ROUNDING[model.config.target])
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "e2e-ft"])  # which draws nothing
@@ -372,7 +375,7 @@ def test_domains_change_the_result_and_each_picture_has_its_own(model):
     with torch.inference_mode():
         (together,) = model(rgb, generators=seeded(0, 0, 0), text=DOMAINS).values()
         (indoor,) = model(rgb[:1], generators=seeded(0), text=["indoor"]).values()
-    assert_close(together[:1], indoor, rtol=0, atol=1e-3)
+    assert_close(together[:1], indoor, rtol=0, atol=ROUNDING[model.config.target])
     assert (together[0] - together[1]).abs().max() > 1e-3
     assert (together[1] - together[2]).abs().max() > 1e-3
 

@@ -200,7 +200,7 @@ def test_alone_equals_in_a_batch_and_after_saving_in_metres_within_the_range(nam
         assert (together / scale).max() <= model.codec.far_m * 1.001
         for i in range(2):
             alone = again(rgb[i : i + 1], generators=seeded(i), camera=known[:1])["depth"]
-            assert_close(together[i : i + 1], alone, rtol=2e-3, atol=0)
+            assert_close(together[i : i + 1], alone, rtol=2e-5, atol=0)
 
 
 def test_members_are_what_their_noise_gives_alone_and_merge_in_metres():
@@ -227,7 +227,9 @@ def test_half_precision_holds_the_metres():
             Model(model, device="cpu", dtype=dtype)(image, **view) for dtype in ("float32", "bfloat16")
         )
         ratio = np.log(half.values / full.values)
-        assert np.abs(ratio).mean() < 0.1
+        # one step of bfloat16 near the codes' ends, 2^-8 of [-1,1], is 0.013 in the logarithm; 0.024 was seen
+        assert np.abs(ratio).mean() < 0.04
+        assert abs(ratio.mean()) < 0.01
         assert half.values.dtype == np.float32
 
 
