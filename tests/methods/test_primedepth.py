@@ -294,7 +294,9 @@ def test_images_that_teach_nothing_cost_nothing(spoil):
     loss.total.backward()
     assert loss.total.isfinite()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
-    assert loss.weight == (2 if spoil == "no class known" else 1)
+    segmentation, depth = loss.terms
+    no_class = spoil == "no class known"
+    assert (segmentation.weight, depth.weight) == ((1, 2) if no_class else (2, 1))
 
 
 def test_pixels_that_are_not_valid_are_never_looked_at():

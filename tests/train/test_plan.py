@@ -18,7 +18,7 @@ import training
 from leadline import recipe as recipes
 from leadline.cli import main
 from leadline.data.sample import Batch
-from leadline.errors import DataError
+from leadline.errors import DataError, WeightsError
 from leadline.methods.e2e_ft import E2EFT, Config
 from leadline.methods.marigold import Config as MarigoldConfig
 from leadline.methods.marigold import Marigold
@@ -141,6 +141,19 @@ def test_a_method_that_asks_for_the_camera_is_counted_too():
         "steps": 1,
     }
     assert memory.need(recipes.load(str(text))).activations > 0
+
+
+def test_memory_is_planned_before_gigabytes_are_fetched():
+    """Of Stable Diffusion 2 the sizes are known: parameters as published, and what Adam keeps of them."""
+    words = ["data={scenes: {sizes: [[64, 64]]}}", "batch={size: 1}"]
+    chosen = recipes.load(RECIPES / "e2e_ft_depth.yaml", words)
+    found = memory.need(chosen)
+    assert found.of_stable_diffusion
+    assert found.parameters["unet"] == (865_922_244, 0)
+    assert found.parameters["autoencoder"] == (0, 83_653_863)
+    assert found.optimiser == 2 * found.gradients
+    with pytest.raises(WeightsError):
+        memory.need(chosen.model_copy(update={"start": "depth-anything-v2-small"}))
 
 
 def test_primedepths_need_is_counted_and_leaves_no_imagined_array_behind():

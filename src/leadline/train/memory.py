@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from leadline import cards, methods
 from leadline.camera import Camera
 from leadline.data.sample import Batch
+from leadline.errors import WeightsError
 from leadline.recipe import Recipe
 from leadline.train import build, optimise, preflight, randomness
 
@@ -43,6 +45,7 @@ class Need:
     flop: int
     parameters: dict[str, tuple[int, int]]
     multiple: int
+    of_stable_diffusion: bool = False  # weights are not here: counted as Stable Diffusion 2's
 
     @property
     def total(self) -> int:
@@ -50,12 +53,13 @@ class Need:
 
 
 def need(recipe: Recipe, make: Callable[[Recipe], Any] = build.method) -> Need:
-    """Of a recipe's largest batch. Weights that it starts from must be on this machine; no data are read.
+    """Of a recipe's largest batch; no data are read. Weights that it starts from must be on this machine, but
+    for Stable Diffusion 2 and what was made of it, whose sizes are known.
 
     make: another way to a recipe's network.
     """
     with FakeTensorMode() as mode:
-        method = _imagined(recipe, make, mode)
+        method, known = _imagined(recipe, make, mode)
         trained = [p for p in method.parameters() if p.requires_grad]
         size, batch, accumulate = largest(recipe, preflight.multiple(method))
         gradients, weights = _bytes(trained), _bytes([*method.parameters(), *method.buffers()])
@@ -76,6 +80,7 @@ def need(recipe: Recipe, make: Callable[[Recipe], Any] = build.method) -> Need:
         flop=flops.get_total_flops() * accumulate,
         parameters={name: _counted(part) for name, part in method.named_children()},
         multiple=preflight.multiple(method),
+        of_stable_diffusion=known,
     )
 
 
@@ -101,10 +106,18 @@ def largest(recipe: Recipe, multiple: int = 1) -> tuple[tuple[int, int], int, in
     return (-(-height // multiple) * multiple, -(-width // multiple) * multiple), pictures, accumulate
 
 
-def _imagined(recipe: Recipe, make: Callable[[Recipe], Any], mode: FakeTensorMode) -> Any:
-    """The recipe's method without numbers; random weights are not even drawn."""
-    with unset_fake_temporarily() if recipe.start else nullcontext():
-        method = make(recipe)
+def _imagined(recipe: Recipe, make: Callable[[Recipe], Any], mode: FakeTensorMode) -> tuple[Any, bool]:
+    """The recipe's method without numbers; random weights are not even drawn. And whether its start is not
+    here, but known to be of Stable Diffusion 2's size.
+    """
+    known = False
+    try:
+        with unset_fake_temporarily() if recipe.start else nullcontext():
+            method = make(recipe)
+    except WeightsError:
+        method, known = _as_stable_diffusion(recipe), True
+        if method is None:
+            raise
     for module in method.modules():
         for name, p in module._parameters.items():
             if p is not None and not isinstance(p, FakeTensor):
@@ -112,7 +125,34 @@ def _imagined(recipe: Recipe, make: Callable[[Recipe], Any], mode: FakeTensorMod
         for name, buffer in module._buffers.items():
             if buffer is not None and not isinstance(buffer, FakeTensor):
                 module._buffers[name] = mode.from_tensor(buffer)
-    return method
+    return method, known
+
+
+def _of_stable_diffusion(start: str | None) -> bool:
+    """Whether a model's name says that it is Stable Diffusion 2, or was made of it."""
+    name = (start or "").partition("@")[0]
+    return name in cards.PRIORS or (cards.has(name) and "Stable Diffusion 2" in cards.get(name).terms)
+
+
+def _as_stable_diffusion(recipe: Recipe) -> Any:
+    """The recipe's method with networks of that size, one or two latents in, as it asks; None where the size
+    of its networks is not known.
+    """
+    from leadline.networks.primedepth import SD_AUTOENCODER, SD_UNET  # seconds of imports
+    from leadline.networks.stable_diffusion import Descendant
+
+    kind, config = methods.get(recipe.method)
+    own = (
+        recipe.model.get("stage") == "vae"
+    )  # a copy of the autoencoder, which cannot be made without numbers
+    if own or not (_of_stable_diffusion(recipe.start) and issubclass(kind, Descendant)):
+        return None
+    text = torch.zeros(1, 77, SD_UNET["cross_attention_dim"])
+    for channels in (8, 4):
+        networks = {"unet": SD_UNET | {"in_channels": channels}, "autoencoder": SD_AUTOENCODER}
+        with suppress(WeightsError):
+            return kind.random(config.model_validate(recipe.model | networks), 0, text)
+    return None
 
 
 def _batch(count: int, size: tuple[int, int]) -> Batch:

@@ -66,8 +66,9 @@ class Plan:
 
 
 def plan(recipe: Recipe, make: Callable[[Recipe], Any] = build.method) -> Plan:
-    """Data sets are opened, and one sample of each is looked at; weights that the recipe starts from must be
-    on this machine. Raises what a training would raise before its first step.
+    """Data sets are opened, and one sample of each is looked at; weights that the recipe starts from need not
+    be on this machine if they are of Stable Diffusion 2's size. Raises what a training would raise before its
+    first step.
 
     make: another way to a recipe's network.
     """
@@ -132,6 +133,8 @@ def matrix_rate(recipe: Recipe) -> float:
 
 def lines(plan: Plan) -> Iterator[str]:
     """The plan for people."""
+    if plan.rungs[0].need.of_stable_diffusion:
+        yield "its start is not on this machine: memory is counted for networks of Stable Diffusion 2's size"
     for data in plan.data:
         sizes = ", ".join(f"{width}x{height}" for height, width in data.sizes) or "their own size"
         yield (
