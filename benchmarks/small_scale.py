@@ -67,7 +67,7 @@ TRAININGS = (
     Training("e2e-prior-pyramid", "small-e2e", "prior", ("model.noise=pyramid",)),
     Training("e2e-marigold-gaussian", "small-e2e", "marigold", ("model.noise=gaussian",)),
     Training("e2e-marigold-pyramid", "small-e2e", "marigold", ("model.noise=pyramid",)),
-    Training("e2e-marigold-tuned", "small-e2e", "marigold", ("model.train_autoencoder=true",)),  # Tab. A-2
+    Training("e2e-marigold-tuned", "small-e2e", "marigold", ("model.train_autoencoder=decoder",)),  # Tab. A-2
 )
 BY_NAME = {training.name: training for training in TRAININGS}
 

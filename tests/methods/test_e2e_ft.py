@@ -119,6 +119,19 @@ def test_an_autoencoder_can_be_trained_along(config):
     assert not tiny.small(unet=unet, autoencoder=config).train().autoencoder.training
 
 
+@pytest.mark.parametrize("config", [tiny.AUTOENCODER, tiny.TINY_AUTOENCODER])
+def test_the_decoder_alone_can_be_tuned(config):
+    """Tab. A-2: latents stay what the UNet knows."""
+    unet = tiny.PLAIN_UNET | {"in_channels": 4, "out_channels": 4}
+    model = tiny.small(unet=unet, autoencoder=config, train_autoencoder="decoder").train()
+    model.loss(tiny.batch()).total.backward()
+    trained = {
+        name for name, p in model.autoencoder.named_parameters() if p.grad is not None and p.grad.any()
+    }
+    assert {name.split(".")[0] for name in trained} - {"post_quant_conv"} == {"decoder"}
+    assert all(p.requires_grad == (name in trained) for name, p in model.autoencoder.named_parameters())
+
+
 @pytest.mark.parametrize("empty", ["one", "all"])
 def test_empty_masks_are_harmless(model, empty):
     batch = tiny.batch()

@@ -97,5 +97,5 @@ def test_what_makes_new_pictures_forbids_it():
         preflight.check_latents(load(text, ["augment.crop=0.8"]), model())
     with pytest.raises(DataError, match=r"augment.noise"):
         preflight.check_latents(load(text, ["data.scenes={augment: {noise: 0.1}}"]), model())
-    with pytest.raises(TrainError, match="no frozen autoencoder"):
+    with pytest.raises(TrainError, match="no frozen encoder"):
         preflight.check_latents(load(text), model(train_autoencoder=True))

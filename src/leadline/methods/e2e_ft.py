@@ -43,7 +43,8 @@ class Config(stable_diffusion.Config):
     # code: depths beyond are moved there, in metres; Supp. B removes them and normalises what is left
     percentiles: tuple[float, float] | None = (0.02, 0.98)
     clamp: bool = True  # code: depth beyond [-1,1] is cut, without gradient; without it maps are stretched
-    train_autoencoder: bool = False  # Tab. A-2: not worth it, unless the autoencoder starts from nothing
+    # Tab. A-2: its decoder, not worth it; true: all of it, where it starts from nothing
+    train_autoencoder: bool | Literal["decoder"] = False
     checkpoint_autoencoder: bool = False  # as checkpoint_unet; a frozen one takes a third of it anyway
     train_text_tokens: Literal[2, 77] = 2  # the authors trained with 77 and predicted with 2
     frame: Literal["opencv", "opengl", "e2e_ft"] = "opencv"  # of the network's normals
@@ -87,7 +88,12 @@ class E2EFT(stable_diffusion.Descendant):
         )
         if not config.clamp:  # nothing else bounds the values
             self.preset = replace(self.preset, stretch=True)
-        autoencoder.requires_grad_(config.train_autoencoder)
+        autoencoder.requires_grad_(config.train_autoencoder is True)
+        if config.train_autoencoder == "decoder":
+            for part in ("decoder", "post_quant_conv"):  # what a latent passes on its way to a picture
+                network = getattr(autoencoder, part, None)
+                if isinstance(network, nn.Module):
+                    network.requires_grad_(True)
         if config.checkpoint_autoencoder:
             stable_diffusion.recompute(autoencoder)
 

@@ -45,12 +45,14 @@ def check_sizes(recipe: Recipe, multiple: int) -> None:
 
 
 def check_latents(recipe: Recipe, method: nn.Module) -> None:
-    """Whether pictures' latents can be kept: TrainError without an autoencoder that stays as it is, DataError
-    if augmentation gives a picture other colours or another crop each time.
+    """Whether pictures' latents can be kept: TrainError without an encoder that stays as it is, DataError if
+    augmentation gives a picture other colours or another crop each time.
     """
     autoencoder = getattr(method, "autoencoder", None)
-    if autoencoder is None or any(p.requires_grad for p in autoencoder.parameters()):
-        raise TrainError("latents: this model has no frozen autoencoder: leave them out")
+    own = [] if autoencoder is None else list(autoencoder.named_parameters())
+    after = ("decoder.", "post_quant_conv.")  # what a latent does not know of
+    if autoencoder is None or any(p.requires_grad for name, p in own if not name.startswith(after)):
+        raise TrainError("latents: this model has no frozen encoder: leave them out")
     plain = Options(flip=0).model_dump()
     for stage in recipe.plan:
         for name, entry in recipe.data.items():
