@@ -77,9 +77,12 @@ class E2EFT(stable_diffusion.Descendant):
         empty_text: Tensor | None = None,
         card: Card | None = None,
     ) -> None:
+        schedule = replace(
+            schedule or Schedule(), alpha_to_one=True
+        )  # a sampler's step then ends in z_0
         super().__init__(
             config,
-            Parts(unet, autoencoder, schedule or Schedule(), empty_text),
+            Parts(unet, autoencoder, schedule, empty_text),
             card,
             method="e2e-ft",
             kind=KINDS[config.target],
@@ -196,8 +199,14 @@ class E2EFT(stable_diffusion.Descendant):
         return cls(config, *stable_diffusion.load(folder, empty_text, config, latents=config.latents), card)
 
     def save(self, folder: Path, *, fp16: bool = False) -> None:
-        """A diffusers folder with card.yaml, which `load` reads back; fp16 halves it and rounds."""
-        self.write(folder, "E2EFT", self.schedule.to_config(), fp16=fp16)
+        """A diffusers folder with card.yaml, which `load` reads back; fp16 halves it and rounds. If its UNet
+        reads a start latent, diffusers' Marigold pipelines take it: give them that latent (`latents=`).
+        """
+        target, index, pipeline = self.config.target, {}, "E2EFT"
+        if self.config.latents == 2 and target in stable_diffusion.PIPELINES:
+            pipeline = stable_diffusion.PIPELINES[target]
+            index = stable_diffusion.pipeline_index(target, 1, self.size_rule.processing_res)
+        self.write(folder, pipeline, self.schedule.to_config(), index=index, fp16=fp16)
 
 
 def _given(truth: Tensor | None, name: str) -> Tensor:

@@ -32,7 +32,6 @@ from leadline.prediction import Kind
 from leadline.schedule import Schedule, Spacing
 
 KINDS = {"depth": Kind.affine_depth, "normals": Kind.normals}
-PIPELINES = {"depth": "MarigoldDepthPipeline", "normals": "MarigoldNormalsPipeline"}  # diffusers'
 SCHEDULERS = {"ddim": "DDIMScheduler", "lcm": "LCMScheduler"}
 
 
@@ -216,21 +215,14 @@ class Marigold(stable_diffusion.Descendant):
         return cls(config, *stable_diffusion.load(folder, empty_text, config, latents=2), card)
 
     def save(self, folder: Path, *, fp16: bool = False) -> None:
-        """A folder with card.yaml, which `load` reads back. diffusers reads it with `text_encoder=None,
-        tokenizer=None`; the pipeline's `empty_text_embedding` is then empty_text.safetensors.
+        """A folder with card.yaml, which `load` and diffusers' pipelines read. Without a text encoder (a
+        training copies that of its start) they need `text_encoder=None, tokenizer=None`, and the tensor in
+        empty_text.safetensors as their `empty_text_embedding`.
         """
         scheduler = self.schedule.to_config(self.config.spacing)
         scheduler["_class_name"] = SCHEDULERS[self.config.sampler]
-        self.write(folder, PIPELINES[self.config.target], scheduler, index=self._index(), fp16=fp16)
-
-    def _index(self) -> dict[str, Any]:
-        """What diffusers' pipelines want to know beside their networks."""
-        depth = {"scale_invariant": True, "shift_invariant": True}
-        own = depth if self.config.target == "depth" else {"use_full_z_range": self.config.full_z_range}
-        return own | {
-            "prediction_type": self.config.target,
-            "default_denoising_steps": self.steps,
-            "default_processing_resolution": self.size_rule.processing_res,
-            "text_encoder": [None, None],
-            "tokenizer": [None, None],
-        }
+        pipeline, resolution = stable_diffusion.PIPELINES[self.config.target], self.size_rule.processing_res
+        index = stable_diffusion.pipeline_index(self.config.target, self.steps, resolution)
+        if self.config.target == "normals":
+            index["use_full_z_range"] = self.config.full_z_range
+        self.write(folder, pipeline, scheduler, index=index, fp16=fp16)

@@ -24,6 +24,7 @@ from leadline.presets import Preset
 from leadline.schedule import Schedule
 from leadline.sizes import SizeRule
 
+PIPELINES = {"depth": "MarigoldDepthPipeline", "normals": "MarigoldNormalsPipeline"}  # diffusers'
 MORE_INPUTS = ("class_embed_type", "num_class_embeds", "addition_embed_type", "encoder_hid_dim_type")
 
 
@@ -223,6 +224,18 @@ def save(
     weights.save_folder(folder, class_name, networks, scheduler, index=index, fp16=fp16)
     if parts.empty_text is not None:
         weights.save_state({"empty_text": parts.empty_text}, folder / EMPTY_TEXT, fp16=fp16)
+
+
+def pipeline_index(target: str, steps: int, resolution: int) -> dict[str, Any]:
+    """What diffusers' Marigold pipelines want to know beside their networks, in model_index.json."""
+    shifted = {"scale_invariant": True, "shift_invariant": True} if target == "depth" else {}
+    return shifted | {
+        "prediction_type": target,
+        "default_denoising_steps": steps,
+        "default_processing_resolution": resolution,
+        "text_encoder": [None, None],
+        "tokenizer": [None, None],
+    }
 
 
 def for_prediction(

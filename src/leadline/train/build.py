@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from torch import nn
@@ -46,6 +47,16 @@ def method(recipe: Recipe) -> nn.Module:
         if getattr(made, "steps", None) is not None:  # else there is one
             made.steps, made.members = recipe.defaults.steps, recipe.defaults.ensemble
     return cast(nn.Module, made)
+
+
+def home(recipe: Recipe) -> Path:
+    """The folder of what a recipe starts from. Raises WeightsError if it is not on this machine."""
+    from leadline import weights  # diffusers takes seconds to import
+
+    assert recipe.start is not None
+    if (recipe.card or recipe.start).partition("@")[0] in cards.PRIORS:
+        return weights.find(recipe.start)
+    return weights.obtain(recipe.start, recipe.card)[0]
 
 
 def _of_prior(prior: Ingredient, method: str) -> Card:

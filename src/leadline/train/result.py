@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-from leadline import cards
+from leadline import cards, weights
 from leadline import recipe as recipes
 from leadline.cards.readme import readme
 from leadline.errors import TrainError
 from leadline.recipe import Recipe
 from leadline.save import write_bytes
 from leadline.train import build, checkpoint, teach
+
+WORDS = {  # folders of diffusers' pipelines, and the classes of what is in them
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+}
 
 
 def export(
@@ -46,9 +54,35 @@ def save(method: Any, folder: Path, recipe: Recipe, step: int, name: str, *, fp1
         }
     )
     method.save(folder, fp16=fp16)
+    if recipe.start:
+        _keep_words(build.home(recipe), folder)
     if (folder / "card.yaml").exists():  # methods of tests have none
         write_bytes(folder / "README.md", readme(cards.read(folder / "card.yaml")).encode())
     return folder
+
+
+def _keep_words(start: Path, folder: Path) -> None:
+    """Text encoder and tokenizer of what the training started from, where diffusers' pipelines want them:
+    links, if both folders are on one disk.
+    """
+    index_file = folder / "model_index.json"
+    if not index_file.exists() or not all((start / name).is_dir() for name in WORDS):
+        return
+    index = weights.read_json(index_file)
+    if not set(WORDS) <= index.keys():
+        return
+    for name in WORDS:
+        shutil.copytree(start / name, folder / name, dirs_exist_ok=True, copy_function=_link)
+    write_bytes(index_file, (json.dumps(index | WORDS, indent=2) + "\n").encode())
+
+
+def _link(source: str, target: str) -> None:
+    """A hard link to a file, or a copy of it."""
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _choose(checkpoints: Path, step: int | Literal["last", "best"]) -> int:
