@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
+import torch
 from PIL import Image
 
 import leadline
@@ -14,7 +16,7 @@ import leadline.data
 from leadline import recipe
 from leadline.data.sample import Sample, collate
 from leadline.errors import DataError, KindError
-from leadline.methods import e2e_ft
+from leadline.methods import e2e_ft, metricgold
 from leadline.prediction import Kind
 from leadline.train import teach, train
 from leadline.train.run import Stop
@@ -195,3 +197,19 @@ def test_the_name_of_the_labels_is_kept_for_them(photographs, tmp_path):
     other = chosen.model_copy(update={"data": {teach.ENTRY: chosen.data["scenes"]}})
     with pytest.raises(DataError, match="call yours something else"):
         teach.with_labels(other)
+
+
+def test_metres_teach_metres_and_by_their_reciprocal_disparity():
+    said = 1 + np.random.default_rng(0).random(SIZE).astype(np.float32)
+    sample = Sample(np.zeros((*SIZE, 3), np.uint8), np.ones(SIZE, bool), pseudo=said)
+    batch = collate([replace(sample, pseudo_kind=Kind.metric_depth)])
+    model = tiny.small(target="disparity", loss="midas")
+    np.testing.assert_allclose(model._wanted(batch)[0][0, 0], 1 / said, rtol=1e-6)
+    unet = tiny.PLAIN_UNET | {"in_channels": 24, "out_channels": 12}
+    config = {"unet": unet, "autoencoder": tiny.BLOCKS | {"factor": 2}}
+    ranged = metricgold.Config(codec="log", near_m=0.1, far_m=80.0, **config)
+    metres = metricgold.MetricGold.random(ranged)
+    true = replace(batch, depth_m=batch.pseudo, pseudo=None, pseudo_kind=None)
+    assert torch.equal(metres.label(batch)[0], metres.label(true)[0])
+    with pytest.raises(DataError, match="affine_disparity, training is on metric_depth"):
+        metres.label(replace(batch, pseudo_kind=Kind.affine_disparity))

@@ -83,13 +83,16 @@ class Batch:
 
     def said(self, kind: Kind) -> Tensor | None:
         """What another model says in place of depth, for one that predicts `kind`; None if it says nothing.
-        An affine depth has no unit: its range counts as a room's (10 m). DataError for another quantity.
+        An affine depth has no unit: its range counts as a room's (10 m). Metres are a disparity, too, by
+        their reciprocal. DataError for another quantity.
         """
         if self.pseudo is None or self.depth_m is not None:
             return None
         linear = {Kind.affine_depth: SPAN_M, Kind.metric_depth: 1.0}
         if kind is Kind.affine_depth and self.pseudo_kind in linear:
             return self.pseudo * linear[self.pseudo_kind]
+        if kind is Kind.affine_disparity and self.pseudo_kind is Kind.metric_depth:
+            return torch.where(self.pseudo > 0, 1 / self.pseudo, 0)
         if kind is not self.pseudo_kind:
             raise DataError(
                 f"pseudo-labels are {self.pseudo_kind}, training is on {kind}: take a teacher of that"

@@ -77,9 +77,7 @@ class E2EFT(stable_diffusion.Descendant):
         empty_text: Tensor | None = None,
         card: Card | None = None,
     ) -> None:
-        schedule = replace(
-            schedule or Schedule(), alpha_to_one=True
-        )  # a sampler's step then ends in z_0
+        schedule = replace(schedule or Schedule(), alpha_to_one=True)  # a sampler's step then ends in z_0
         super().__init__(
             config,
             Parts(unet, autoencoder, schedule, empty_text),

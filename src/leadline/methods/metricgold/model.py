@@ -262,13 +262,14 @@ class MetricGold(stable_diffusion.Descendant):
         return losses.diffusion(self._output(x, z_t, t, None), wanted, cells)
 
     def label(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Code [B,1,h,w] of the batch's depth, and where it is known. What is unknown, as the sky, is far;
-        depths beyond the range are its ends.
+        """Code [B,1,h,w] of the batch's depth, or of another model's metres, and where it is known. What is
+        unknown, as the sky, is far; depths beyond the range are its ends.
         """
-        if batch.depth_m is None:
+        depth = batch.said(Kind.metric_depth) if batch.depth_m is None else batch.depth_m
+        if depth is None:
             raise DataError("the batch has no depth, which MetricGold is trained on: choose other data")
-        canonical = batch.depth_m / self._scale(batch.cameras, batch.depth_m)  # what the range is of
-        known = batch.valid & (batch.depth_m > 0)
+        canonical = depth / self._scale(batch.cameras, depth)  # what the range is of
+        known = batch.valid & (depth > 0)
         few = known.float().mean(dim=(1, 2, 3)) < self.config.known_share
         close = (known & (canonical < self.config.near_m)).float().mean(dim=(1, 2, 3))
         teaches = ~few & (close <= self.config.near_share)
