@@ -1,19 +1,20 @@
-"""FiffDepth and MetricGold at small scale: what their parts are worth, asked of models that two cores can
-train.
+"""PrimeDepth, FiffDepth and MetricGold at small scale: what their parts are worth, asked of models that two
+cores can train.
 
     python benchmarks/small_systems.py fiffdepth            build its page from the stored figures
     python benchmarks/small_systems.py metricgold
     python benchmarks/small_systems.py leakage
+    python benchmarks/small_systems.py primedepth
     python benchmarks/small_systems.py fiffdepth --retrain  train, measure, build: hours; resumable
     python benchmarks/small_systems.py fiffdepth --measure  measure what is trained, then build the page
     python benchmarks/small_systems.py fiffdepth --commands print the trainings, one command a line, in order
 
 Before it, rendered scenes (`leadline data synth runs/mixed`, `runs/streets` with --kind street), and for
-fiffdepth photographs in runs/textures, which the bundled depth model labels into runs/labelled. Every
-training is a recipe of recipes/ with the changes listed here, in a run folder of its own name. Figures per
-frame go to docs/results/small_systems/NAME.json, the page to docs/small_REPORT.md. --data adds real test
-frames, the folder that holds kitti/ and rgbd_indoor/. The last line is one JSON object: the means of all
-figures, and what they say of each question.
+fiffdepth and primedepth photographs in runs/textures, which the bundled depth model labels into runs/labelled
+and runs/labels. Every training is a recipe of recipes/ with the changes listed here, in a run folder of its
+own name. Figures per frame go to docs/results/small_systems/NAME.json, the page to docs/small_REPORT.md.
+--data adds real test frames, the folder that holds kitti/ and rgbd_indoor/. The last line is one JSON object:
+the means of all figures, and what they say of each question.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from small_scale import RECIPES, Training, finished
 
 import leadline
 from leadline import documents, save
+from leadline import label as labels
 from leadline.errors import LeadlineError, UsageError, did_you_mean
 from leadline.train.run import write
 
@@ -40,6 +42,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "small_systems"
 PAIR, PHOTOGRAPH = ROOT / "docs" / "images" / "fiffdepth_pair.png", ROOT / "examples" / "china.jpg"
 BUNDLED = "small"  # the depth model that teaches, and that twenty known points turn into metres
+AVERAGE = "primedepth+small"  # of PrimeDepth and the bundled model, as the paper's Table 2 averages models
 
 
 def without_photographs() -> str:
@@ -49,6 +52,15 @@ def without_photographs() -> str:
 
 
 PLAIN = ("model.objective=diffusion", "model.camera=none")  # the paper's
+FROM_PRIOR, NO_CLASSES = "start=prior", "model.segmentation=none"
+NO_ATTENTION = ("model.self_attention=false", "model.cross_attention=false")
+
+
+def _variant(name: str, *changes: str) -> Training:
+    """A row of PrimeDepth's Table 3, without the first stage."""
+    return Training(name, "small-primedepth", None, (FROM_PRIOR, *changes))
+
+
 REPORTS: dict[str, tuple[Training, ...]] = {
     "fiffdepth": (
         Training("fiffdepth", "small-fiffdepth"),
@@ -67,6 +79,16 @@ REPORTS: dict[str, tuple[Training, ...]] = {
         Training(
             "metricgold-diffusion", "small-metricgold", "metricgold-vae", ("model.objective=diffusion",)
         ),
+    ),
+    "primedepth": (
+        _variant("primedepth"),  # Tab. 3: V.Full
+        _variant("primedepth-latent", "model.loss=latent"),
+        _variant("primedepth-no-segmentation", NO_CLASSES),
+        _variant("primedepth-no-attention", NO_CLASSES, *NO_ATTENTION),
+        _variant("primedepth-no-features", NO_CLASSES, "model.features=false"),
+        _variant("primedepth-block", NO_CLASSES, "model.fusion=block"),
+        Training("small-primedepth-labels", "small-primedepth-labels"),
+        Training("primedepth-two-stages", "small-primedepth", "small-primedepth-labels"),
     ),
     "leakage": (
         Training("metricgold-vae", "small-metricgold-vae"),
@@ -109,6 +131,9 @@ def stages(
     if retrain and report == "fiffdepth" and not (runs / "labelled" / "pairs.yaml").exists():
         yield "labelling photographs", BUNDLED
         label(runs / "textures", runs / "labelled")
+    if retrain and report == "primedepth" and not any((runs / "labels").glob("*.tar")):
+        yield "labelling photographs", BUNDLED
+        labels.label([runs / "textures"], runs / "labels", labels.Order(depth=BUNDLED))
     for training in wanted:
         new = retrain and not finished(training.name, runs)
         if new:
@@ -120,6 +145,9 @@ def stages(
             keep(training.name, found | {"start": training.start, "changes": list(training.changes)})
             if training.name == "fiffdepth":
                 systems_measure.pair(runs / training.name, PHOTOGRAPH, PAIR)
+    if report == "primedepth" and finished("primedepth", runs) and not (retrain and stored(AVERAGE)):
+        yield "measuring", AVERAGE
+        keep(AVERAGE, systems_measure.average((str(runs / "primedepth" / "model"), BUNDLED), data, images))
     if not retrain or not stored(BUNDLED):
         yield "measuring", BUNDLED
         keep(BUNDLED, systems_measure.bundled(BUNDLED, data, images))

@@ -50,6 +50,18 @@ def bundled(name: str, data: Path | None, images: int) -> Results:
     return {"method": model.card.method, "machine": machine(), "figures": figures(model, data, images)}
 
 
+def average(names: Sequence[str], data: Path | None, images: int) -> Results:
+    """Figures of the mean of affine models, each fitted to the truth, in metres."""
+    models = [leadline.load(name, device="cpu") for name in names]
+    found: dict[str, Figures] = {}
+    for name, some in test_sets(data, images).items():
+        for frame in some:
+            metres = np.mean([fitted(model(frame.rgb), frame, frame.valid) for model in models], axis=0)
+            for metric, value in scores(metres, frame, frame.valid, edges=name == "scenes").items():
+                found.setdefault(name, {}).setdefault(metric, []).append(value)
+    return {"method": "average", "machine": machine(), "figures": found}
+
+
 def machine() -> str:
     return f"{platform.machine()}, torch {torch.__version__}"
 

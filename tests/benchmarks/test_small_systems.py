@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tiny
+import tiny_primedepth
 from PIL import Image
 
 import leadline
@@ -29,6 +30,8 @@ MODELS = {
     "metricgold": lambda: metric(objective="one_step", camera="canonical_width"),
     "metricgold-diffusion": lambda: metric(),
     "metricgold-vae": lambda: metric(stage="vae"),
+    "primedepth": lambda: tiny_primedepth.small(size={"processing_res": 32}),
+    "primedepth-latent": lambda: tiny_primedepth.small(loss="latent", size={"processing_res": 32}),
 }
 
 
@@ -90,8 +93,31 @@ def test_every_training_is_a_recipe_that_starts_from_an_earlier_one(systems):
     assert set(untaught.data) == {"scenes", "streets"}
 
 
+def systems_average(built):
+    """The average's name; of each frame its figures are neither model's."""
+    name = "primedepth+small"
+    own, one = (
+        json.loads((built.home / f"results/{n}.json").read_text())["figures"] for n in (name, "primedepth")
+    )
+    assert own["scenes"].keys() == one["scenes"].keys()
+    assert own["scenes"]["absrel"] != one["scenes"]["absrel"]
+    return name
+
+
+def test_the_better_of_two_is_as_good_as_either(built):
+    oracle = built.facts["primedepth"]["means"]["the better of primedepth and small"]["scenes"]
+    for name in ("primedepth", "small"):
+        own = built.facts["primedepth"]["means"][name]["scenes"]
+        assert oracle["absrel"] <= own["absrel"]
+        assert oracle["delta1"] >= own["delta1"]
+
+
 def test_everything_trained_is_measured_and_every_figure_is_finite(built):
-    assert {name for what, name in built.done if what == "measuring"} == {*MODELS, "small"}
+    assert {name for what, name in built.done if what == "measuring"} == {
+        *MODELS,
+        "small",
+        systems_average(built),
+    }
     one = json.loads((built.home / "results/fiffdepth.json").read_text())["figures"]
     assert {"scenes", "scenes, 5 points", "scenes, filtered", "scenes, spectrum"} == set(one)
     assert {"delta1", "absrel", "boundary_f1"} == set(one["scenes"])
@@ -162,7 +188,7 @@ def test_photographs_are_labelled_once_and_read_as_pairs(systems, tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     Image.fromarray(picture).save(tmp_path / "photos/a.png")
     systems.run.label(tmp_path / "photos", tmp_path / "labelled")
-    said = tmp_path / "labelled/pseudo/a.npy"
+    said = tmp_path / "labelled/pseudo/a.png.npy"
     np.save(said, np.load(said) * 0 + 7)
     systems.run.label(tmp_path / "photos", tmp_path / "labelled")  # what is there stays
     sample = open_set("folder", tmp_path / "labelled")[0]
