@@ -20,7 +20,7 @@ from folder_runs import photographs
 from label_runs import ORDER, PER_SHARD, results
 from PIL import Image
 
-from leadline import image
+from leadline import ade20k, image
 from leadline.data import open_set
 from leadline.data.mix import fetch
 from leadline.data.sample import collate
@@ -91,7 +91,7 @@ def test_records_count_and_hash_what_is_there(inputs, tmp_path):
 def test_as_training_data_they_are_what_the_networks_said(inputs, tmp_path):
     made(inputs, tmp_path / "out")
     data = open_set("label-shards", {"path": tmp_path / "out", "min_confidence": 0.0})
-    assert (len(data), data.class_names) == (10, ["dark", "bright"])
+    assert len(data) == 10
     sample = fetch(data, 3, None)
     picture = image.read(inputs / "03.png")
     (depth,) = label_runs.Depth().stream([picture])
@@ -104,6 +104,22 @@ def test_as_training_data_they_are_what_the_networks_said(inputs, tmp_path):
     assert batch.pseudo.shape == (2, 1, 12, 10)
     assert batch.captions[0] == sample.caption
     assert batch.classes.dtype == torch.int64
+
+
+def test_classes_are_those_of_ade20k_by_their_names(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(label_runs.Segmenter, "names", ["terrain", "Sky"])
+    made(inputs, tmp_path / "out")
+    data = open_set("label-shards", {"path": tmp_path / "out"})
+    bright = label_runs.Segmenter()([data[3].rgb])[0].numbers == 1
+    np.testing.assert_array_equal(data[3].classes, np.where(bright, ade20k.number("sky"), ade20k.UNKNOWN))
+
+
+def test_classes_that_are_not_ade20ks_are_refused_unless_they_are_left_out(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(label_runs.Segmenter, "names", ["dark", "bright"])
+    made(inputs, tmp_path / "out")
+    with pytest.raises(DataError, match=r"its classes \(dark, bright \.\.\.\) are not ADE20K's"):
+        open_set("label-shards", {"path": tmp_path / "out"})
+    assert len(open_set("label-shards", {"path": tmp_path / "out", "fields": ["depth"]})) == 10
 
 
 def test_confidence_is_the_agreement_with_the_mirrored_picture(inputs, tmp_path):

@@ -46,6 +46,14 @@ def photographs(count=2, kind=Kind.affine_disparity):
 # The released program's functions, and the formulas of the paper
 
 
+def test_a_teachers_metres_are_taught_through_the_filter():
+    """Label shards of a metric teacher hold them as truth, too."""
+    said = photographs(kind=Kind.metric_depth)
+    loss = published().loss(replace(said, depth_m=said.pseudo), seeded(0)[0])
+    assert "filter" in loss.parts
+    assert "trajectory" not in loss.parts
+
+
 def test_the_released_pipelines_steps_are_met(golden):
     g = golden("fiffdepth/tiny_pipeline")
     model = stored(g, compat="fiffdepth", size={"processing_res": 0})

@@ -55,6 +55,15 @@ FAULTS = {
 }
 
 
+def test_rooms_in_centimetres_are_doubted():
+    """They could be landscapes by each number alone."""
+    rooms = [Scenes(seed=3, count=8, size=(36, 48), kind="room")[i] for i in range(8)]
+    assert list(geometry.doubts(rooms)) == []
+    wrong = [replace(s, depth_m=100 * s.depth_m) for s in rooms]
+    (doubt,) = geometry.doubts(wrong)
+    assert "centimetres or millimetres" in doubt
+
+
 def test_scenes_raise_no_doubt(samples):
     assert list(geometry.doubts(samples)) == []
     bare = [replace(s, normals=None, camera=None) for s in samples]

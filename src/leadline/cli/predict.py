@@ -48,7 +48,10 @@ def predict(
         str | None, typer.Option("--model", "-m", metavar="NAME", help="Name or folder. [default: small]")
     ] = None,
     task: Annotated[str | None, typer.Option(metavar="NAME", hidden=True)] = None,  # named in the first line
-    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", hidden=True)] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Other entries of the card's config."),
+    ] = None,
     formats: Annotated[
         list[str] | None,
         typer.Option("--format", "-f", metavar="LIST", help="As npy,png16,exr. [default: npy,png,json]"),

@@ -7,14 +7,15 @@ yet are passed over, so that training may begin while labelling goes on.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from leadline import colour, image
+from leadline import ade20k, colour, image
 from leadline.camera import Camera
 from leadline.data import decode
 from leadline.data.sample import Array, Sample
@@ -39,9 +40,10 @@ class LabelShards:
     Depth is the sample's `pseudo`, and `depth_m` beside it where it is in metres; classes and caption are
     there if they were made. min_confidence: depth is valid where its confidence is so high (shards without
     any: everywhere); min_certainty: classes are -1, to be ignored, where theirs is lower. fields: which of
-    depth, classes and caption to read. empty: a folder without samples is no error.
+    depth, classes and caption to read. classes: "ade20k" finds the segmenter's classes among ADE20K's by
+    their names, "own" takes its numbers as they are. empty: a folder without samples is no error.
 
-    Raises DataError for a folder that holds no finished shard.
+    Raises DataError for a folder that holds no finished shard, or classes that ADE20K mostly does not have.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class LabelShards:
         min_certainty: float = 0.0,
         fields: tuple[str, ...] | list[str] = ("depth", "classes", "caption"),
         empty: bool = False,
+        classes: Literal["ade20k", "own"] = "ade20k",
     ) -> None:
         self.folder, self.fields = Path(path), frozenset(fields)
         self.min_confidence, self.min_certainty = min_confidence, min_certainty
@@ -63,7 +66,11 @@ class LabelShards:
                 f"min_confidence {min_confidence}, min_certainty {min_certainty}: 0 to 1 is needed"
             )
         self.made = _read_json(self.folder / "labels.json")
-        self.class_names: list[str] = self.made.get("classes", {}).get("names", [])
+        if classes not in ("ade20k", "own"):
+            raise DataError(f"classes are {classes!r}: ade20k or own is needed")
+        wanted = "classes" in self.fields and classes == "ade20k"
+        names = self.made.get("classes", {}).get("names", []) if wanted else []
+        self.numbers = as_ade20k(names, self.folder) if names else None
         self.rows = [row for path in sorted(self.folder.glob("shard-*.json")) for row in _rows(path)]
         if not (self.rows or empty):
             raise DataError(f"{path} holds no finished shard: run `leadline label` to its end")
@@ -103,10 +110,30 @@ class LabelShards:
 
     def _classes(self, store: Store, row: Row) -> Array:
         numbers: Array = store.load(f"{row.key}.classes.png", _numbers)
+        if self.numbers is not None:
+            count = len(self.numbers) - 1  # the last is for what has no name
+            numbers = self.numbers[np.where((numbers >= 0) & (numbers < count), numbers, count)]
         if not self.min_certainty:
             return numbers
         certainty = store.load(f"{row.key}.certainty.png", decode.uint8)
         return np.where(certainty >= round(255 * self.min_certainty), numbers, -1)
+
+
+def as_ade20k(names: Sequence[str], where: Path | str) -> Array:
+    """A segmenter's class names -> ADE20K's numbers [N+1] in their order, -1 for what ADE20K does not have;
+    the last is -1. DataError if fewer than half have one.
+
+    >>> as_ade20k(["Road", "building, edifice", "traffic sign"], "labels").tolist()
+    [6, 1, -1, -1]
+    """
+    numbers = [ade20k.number(name.partition(",")[0].strip().lower()) for name in names]
+    known = sum(number >= 0 for number in numbers)
+    if 2 * known < len(numbers):
+        raise DataError(
+            f"{where}: its classes ({', '.join(names[:3])} ...) are not ADE20K's, which has {known} of "
+            f"{len(numbers)}: label with a segmenter of ADE20K, leave them out of fields, or say classes=own"
+        )
+    return np.array([*numbers, ade20k.UNKNOWN])
 
 
 def _picture(data: bytes) -> Array:

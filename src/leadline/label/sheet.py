@@ -22,7 +22,7 @@ LETTERS = 40  # of a caption, per picture's width
 
 def write(folder: Path, path: Path, count: int = COUNT) -> None:
     """The sheet of a folder of shards as a JPEG; nothing is written where no photograph has labels."""
-    data = LabelShards(folder, empty=True)
+    data = LabelShards(folder, empty=True, classes="own")
     if not len(data):
         return
     places = np.unique(np.linspace(0, len(data) - 1, min(count, len(data))).round().astype(int))

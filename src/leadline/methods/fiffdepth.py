@@ -149,7 +149,7 @@ class FiffDepth(stable_diffusion.Descendant):
         Timesteps and then noise come from the generator. Raises DataError for a batch with neither, or with a
         teacher's words where the config has no place for them; UsageError without a generator.
         """
-        if batch.depth_m is not None:
+        if batch.depth_m is not None and batch.pseudo is None:  # a teacher's metres come as both
             x_0, d, cells = self._latents(batch, *self.label(batch, batch.depth_m))
             found = self.regress(x_0, d, cells)
             return self._on_trajectory(found, x_0, d, generator) if self.config.lambda_k else found

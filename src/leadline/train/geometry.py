@@ -19,6 +19,7 @@ from leadline.surface import d2nt
 
 FLATTEST = 0.3  # share of the places that is taken for planes
 BETTER = 0.5  # what another reading's error must be at most, relative to that of the reading in force
+FARTHEST_MEDIAN_M = 100  # of a data set; rooms in centimetres have 200 to 400
 ROUNDING = 1e-6  # relative errors under this say nothing
 OPPOSITE = -0.3  # agreement of an axis' signs, from -1 to 1
 FAINT = 0.01  # mean product of two normals' parts along an axis that says nothing
@@ -33,6 +34,7 @@ def doubts(samples: Sequence[Sample]) -> Iterator[str]:
 
 
 def _depth_doubts(samples: Sequence[Sample]) -> Iterator[str]:
+    yield from _unit_doubts(samples)
     errors = {name: _pooled([_errors(s)[name] for s in samples]) for name in ("planar", "ray", "inverse")}
     planar = errors.pop("planar")
     name = min(errors, key=lambda key: errors[key])
@@ -45,6 +47,14 @@ def _depth_doubts(samples: Sequence[Sample]) -> Iterator[str]:
     where = max(mirrored, key=lambda key: mirrored[key], default="")
     if where and mirrored[where] > 0.1 and mirrored[where] > 2 * aligned:
         yield f"edges of pictures and depths agree when {where} of the depths are swapped: flip both or none"
+
+
+def _unit_doubts(samples: Sequence[Sample]) -> Iterator[str]:
+    """Pictures of anything are seldom farther off than a street is long: not half of all their pixels."""
+    depths = [_nearness(s) for s in samples]
+    medians = [1 / float(np.median(near[near > 0])) for near in depths if (near > 0).any()]
+    if medians and (middle := float(np.median(medians))) > FARTHEST_MEDIAN_M:
+        yield f"depths are {middle:.0f} m off in the median: are they centimetres or millimetres?"
 
 
 def _errors(sample: Sample) -> dict[str, Array]:
