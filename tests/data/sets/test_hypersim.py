@@ -217,3 +217,18 @@ def test_a_scenes_own_camera_is_shifted_or_tilted():
     tilted[2, 1] = 0.05
     assert hypersim_raw.pinhole(tilted, 60, 80) is None
     assert np.isfinite(hypersim_raw.axial(tilted, 60, 80)).all()
+
+
+def test_a_part_of_prepared_frames_is_what_its_list_says(tmp_path):
+    rng = np.random.default_rng(0)
+    frames = [
+        trees.hypersim(tmp_path, rng.integers(0, 256, (12, 16, 3), np.uint8), rng.uniform(1, 9, (12, 16)))
+    ]
+    whole = open_set("hypersim", tmp_path)
+    assert len(open_set("hypersim", tmp_path, part="train")) == len(whole) == len(frames)  # one part alone
+    (tmp_path / "filename_list_val.txt").write_text("ai_001_001/rgb_cam_00_fr0000.png x\n")
+    with pytest.raises(DataError, match="part train has no filename_list_train.txt"):
+        open_set("hypersim", tmp_path, part="train")
+    (tmp_path / "filename_list_train.txt").write_text("ai_009_009/rgb_cam_00_fr0000.png x\n")
+    with pytest.raises(DataError, match="nothing to read"):
+        open_set("hypersim", tmp_path, part="train")

@@ -120,7 +120,7 @@ def open_set(
     """A data set of `SETS` at a folder or archive, or in a folder of such (`ARCHIVES`), in the layout found.
 
     list_file: which rows, as papers publish them; without one, all that lie there. layout: that one only.
-    part: in place of a list, what the layout knows by that name, such as `train`. exclude: rows whose picture
+    part: without a list, what the layout knows by that name, such as `train`. exclude: rows whose picture
     matches one of these patterns (`*` stands for any letters) are left out.
     DataError: nothing of the set lies there, the list cannot be read, or a name is unknown.
     """
@@ -135,8 +135,6 @@ def open_set(
         if listed is None:
             of_part = _known(f"{name}'s part", part, read_by.parts) if part else read_by.rows
             rows = [(0, row) for row in of_part(store)]
-        elif part:
-            raise DataError(f"part is {part!r} beside a list: give one of them")
         else:
             rows = read_by.expand(store, listed.rows) if read_by.expand else list(listed.rows)
     rows = [(line, row) for line, row in rows if not any(fnmatchcase(_picture_of(row), p) for p in exclude)]

@@ -20,6 +20,8 @@ from leadline.data.sets import hypersim_raw
 from leadline.data.store import Store
 from leadline.errors import DataError, check_shape
 
+PARTS = ("train", "val", "test")
+
 
 class Frame(NamedTuple):
     """One frame, and the names of its published files."""
@@ -95,6 +97,21 @@ def part_rows(store: Store, part: str) -> list[str]:
     table = csv.DictReader(io.StringIO(store.load(SPLITS, bytes.decode)))
     records = [cells for cells in table if cells["split_partition_name"] == part and _is_public(cells)]
     return [name for name in map(_colour_file, records) if name in here]
+
+
+def prepared_rows(store: Store, part: str) -> list[str]:
+    """Of the prepared frames, those of a part by its list, which lies beside them; without any list a folder
+    holds one part alone, as Marigold's archives do.
+    """
+    here = found("ai_*/rgb_cam_*_fr*.png", _DEPTH)(store)
+    lists = store.glob("filename_list_*.txt")
+    if not lists:
+        return here
+    own = f"filename_list_{part}.txt"
+    if own not in lists:
+        raise DataError(f"part {part} has no {own}, there is {lists[0]}: prepare that part, or name a list")
+    wanted = {line.split()[0] for line in store.load(own, bytes.decode).splitlines() if line.strip()}
+    return [row for row in here if row.split("\t")[0] in wanted]
 
 
 def _is_public(cells: Mapping[str, str]) -> bool:
@@ -203,9 +220,18 @@ DISTANCES = "ai_*/images/scene_cam_*_geometry_hdf5/frame.*.depth_meters.hdf5"
 _DEPTH = renamed(("/rgb_", "/depth_plane_"))
 _NORMALS = renamed(("/rgb_", "/normal_cam_"), (".png", ".npy"))
 PREPARED = Layout(
-    "ai_*/rgb_cam_*_fr*.png", found("ai_*/rgb_cam_*_fr*.png", _DEPTH), read_prepared, expand=listed_rows
+    "ai_*/rgb_cam_*_fr*.png",
+    found("ai_*/rgb_cam_*_fr*.png", _DEPTH),
+    read_prepared,
+    expand=listed_rows,
+    parts={part: partial(prepared_rows, part=part) for part in PARTS},
 )
 NORMALS = Layout("*/ai_*/normal_cam_cam_*.npy", found("*/ai_*/rgb_cam_*_fr*.png", _NORMALS), read_normals)
-_PARTS = {part: partial(part_rows, part=part) for part in ("train", "val", "test")}
-NATIVE = Layout(DISTANCES, native_rows, read_native, expand=published_rows, parts=_PARTS)
+NATIVE = Layout(
+    DISTANCES,
+    native_rows,
+    read_native,
+    expand=published_rows,
+    parts={part: partial(part_rows, part=part) for part in PARTS},
+)
 EXACT = replace(NATIVE, sign=CAMERAS, read=read_exact)
