@@ -433,6 +433,18 @@ def test_a_few_steps_on_two_pictures_halve_the_loss():
     assert seen[-1] < 0.5 * seen[0]
 
 
+def test_validation_tells_the_network_the_batchs_domains(model):
+    batch = tiny.batch(2, 32, 48)
+    batch.domains = ["outdoor", ""]
+    generators = seeded(0, 1)
+    with torch.inference_mode():
+        (told,) = model.trial(batch, generators).values()
+        (wanted,) = model(batch.rgb, generators=seeded(0, 1), text=["outdoor", model.config.domain]).values()
+        (untold,) = model(batch.rgb, generators=seeded(0, 1)).values()
+    assert torch.equal(told, wanted)
+    assert not torch.equal(told, untold)
+
+
 def test_the_batchs_domains_reach_the_switcher():
     model, batch = published(**E2E), tiny.batch()
     plain = model.loss(batch).total

@@ -266,8 +266,7 @@ class GeoWizard(nn.Module):
         if batch.depth_m is None or batch.normals is None:
             lacking = "depth" if batch.depth_m is None else "normals"
             raise DataError(f"the batch has no {lacking}, GeoWizard learns both: choose other data")
-        known = batch.domains or [""] * len(batch)
-        domains = [domain or self.config.domain for domain in known]
+        domains = self._domains(batch)
         if self.config.objective == "e2e":
             generators = None if generator is None else [generator] * len(batch)
             pred = self(batch.rgb, generators=generators, text=domains, also=tuple(self.also))
@@ -293,6 +292,14 @@ class GeoWizard(nn.Module):
         cells = latent.whole(valid, latent.factor(self.autoencoder)).repeat(2, 1, 1, 1)
         return losses.diffusion(v, self.schedule.target(z_0, epsilon, t), cells)
 
+    def trial(self, batch: Batch, generators: Sequence[Generator]) -> dict[str, Tensor]:
+        """What validation looks at: the prediction, told of the pictures' domains as in training."""
+        return self.forward(batch.rgb, generators=generators, text=self._domains(batch))
+
+    def _domains(self, batch: Batch) -> list[str]:
+        """The batch's, and the config's where it knows none."""
+        return [domain or self.config.domain for domain in batch.domains or [""] * len(batch)]
+
     def _wanted(self, depth: Tensor, normals: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Depth and normals as pictures [2B,3,h,w] in [-1,1], and where both are known. What is unknown is
         far, and faces the camera.
@@ -310,8 +317,8 @@ class GeoWizard(nn.Module):
         depth_m, kept = coding.clip_to_percentiles(batch.depth_m, valid, *self.config.percentiles)
         depth = losses.scale_shift_l1(pred["depth"].float(), depth_m, kept, compat=plain)
         angle = losses.angular(pred["normals"].float(), batch.normals, batch.valid, compat=plain)
-        parts = {"ssi": depth.detach(), "angle": angle.detach()}
-        return Loss(DEPTH_WEIGHT * depth + angle, parts, batch.valid.sum())
+        ssi = Loss(DEPTH_WEIGHT * depth, {"ssi": depth.detach()}, kept.sum())
+        return losses.summed(ssi, Loss(angle, {"angle": angle.detach()}, batch.valid.sum()))
 
     def train(self, mode: bool = True) -> Self:
         """Training mode; what is frozen stays in evaluation mode."""

@@ -54,8 +54,9 @@ def rebuilding(
         z, kl = _drawn(autoencoder, picture, generator)
         code = latent.decode(autoencoder, z).float()
         error = losses.l1(code, picture, known)
-        parts = {"code": error.detach(), "kl": kl.detach(), "absrel": absrel(code, y, known, codec)}
-        found = Loss(error + config.kl_weight * kl, parts, known.sum())
+        parts = {"code": error.detach(), "absrel": absrel(code, y, known, codec)}
+        own = Loss(config.kl_weight * kl, {"kl": kl.detach()}, len(picture))
+        found = losses.summed(Loss(error, parts, known.sum()), own)
     found.parts["deviation"] = z.detach().float().std()
     return found
 
