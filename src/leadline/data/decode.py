@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from leadline import pixels
+from leadline import ade20k, pixels
 from leadline.errors import DataError
 from leadline.save import containers
 
 Array = NDArray[Any]
 PICTURES = ("PNG", "JPEG", "PPM", "BMP", "TIFF", "WEBP")
+UNKNOWN = 255  # a class in 8 bits
 FOREGROUND = 0.1  # of a matte's white
 SINTEL_TAG = 202021.25  # "PIEH" read as a float: how Sintel's files begin
 
@@ -38,6 +39,17 @@ def uint8(data: bytes) -> Array:
         if picture.mode.startswith(("I", "F")):
             raise DataError(f"a picture of mode {picture.mode}, 8 bits are wanted")
         return np.array(picture.convert("L"))
+
+
+def classes(data: bytes) -> Array:
+    """int64 [H,W] of an 8-bit grey PNG of class numbers, or one with a palette, whose colours say nothing;
+    255 is unknown, -1.
+    """
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+        if picture.mode not in ("L", "P"):
+            raise DataError(f"a picture of mode {picture.mode}, 8-bit numbers of classes are wanted")
+        numbers = np.array(picture).astype(np.int64)
+    return np.where(numbers == UNKNOWN, ade20k.UNKNOWN, numbers)
 
 
 def matte(data: bytes) -> Array:
@@ -75,6 +87,14 @@ def mask(data: bytes) -> Array:
     """bool [H,W], of a .npy file of any numbers: not 0 is true."""
     array = containers.read_npy(data)
     return array.reshape(array.shape[:2]).astype(bool)
+
+
+def integers(data: bytes) -> Array:
+    """int64 [H,W], of a .npy file of whole numbers."""
+    array = containers.read_npy(data)
+    if array.dtype.kind not in "iu":
+        raise DataError(f"holds {array.dtype} {list(array.shape)}, whole numbers are wanted")
+    return array.astype(np.int64)
 
 
 def float32(data: bytes, size: tuple[int, int]) -> Array:

@@ -1,8 +1,8 @@
 """Data sets brought into a form that trains fast: decoded once, looked at, what is refused left out.
 
     prepared.json       what was asked for      prepared.jsonl      one line per picture
-    form pairs:     OUT/images/NAME.png, depth/NAME.npz, normals/NAME.npy, and pairs.csv, which trains as the
-                    set `manifest`
+    form pairs:     OUT/images/NAME.png, depth/NAME.npz, normals/NAME.npy, classes/NAME.png, and pairs.csv,
+                    which trains as the set `manifest`
     form marigold:  OUT/PART/SCENE/rgb_cam_00_fr0000.png, depth_plane_*.png, normal_cam_*.npy, and
                     filename_list_PART.txt, filename_meta_PART.csv: Hypersim as Marigold's scripts make it
 
@@ -23,7 +23,7 @@ from PIL import Image
 
 from leadline import __version__
 from leadline.camera import convert_normals
-from leadline.data import scan
+from leadline.data import decode, scan
 from leadline.data.augment import Options, augment
 from leadline.data.mix import Set, fetch
 from leadline.data.sample import Array, Sample
@@ -89,7 +89,7 @@ def _settings(source: Source, form: str, size: tuple[int, int] | None, wanted: L
     return {
         "set": source.name,
         "options": options,
-        "view": source.view.model_dump(mode="json"),
+        "view": source.view.model_dump(mode="json", exclude={"labels"}),  # which no form holds
         "form": form,
         "size": list(size) if size else None,
         "limits": json.loads(json.dumps(vars(wanted))),
@@ -138,13 +138,19 @@ def _write_pair(sample: Sample, out: Path) -> Line:
     if sample.normals is not None:
         row |= {"normals": f"normals/{stem}.npy", "frame": "opencv"}
         write_bytes(inside(out, row["normals"]), containers.npy_bytes(sample.normals.astype(np.float16)))
+    if sample.classes is not None:
+        row["classes"] = f"classes/{stem}.png"
+        known = (sample.classes >= 0) & (sample.classes < decode.UNKNOWN)
+        _png(inside(out, row["classes"]), np.where(known, sample.classes, decode.UNKNOWN).astype(np.uint8))
+    if sample.caption:
+        row["caption"] = sample.caption
     if sample.camera is not None:
         row |= {key: getattr(sample.camera, key) for key in ("fx", "fy", "cx", "cy")}
     return {"row": row}
 
 
 def _pairs_table(out: Path, part: str, lines: Sequence[Line]) -> None:
-    titles = ("image", "depth", "normals", "frame", "fx", "fy", "cx", "cy", "group")
+    titles = ("image", "depth", "normals", "frame", "fx", "fy", "cx", "cy", "group", "classes", "caption")
     _csv(out / "pairs.csv", titles, [line["row"] for line in lines])
 
 

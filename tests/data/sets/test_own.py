@@ -11,6 +11,9 @@ import trees
 from PIL import Image
 
 from leadline.camera import convert_normals
+from leadline.data.prepare import prepare
+from leadline.data.sample import check, collate
+from leadline.data.scan import Source
 from leadline.data.sets import open_set
 from leadline.errors import DataError
 
@@ -99,6 +102,65 @@ def test_what_another_model_says_takes_the_place_of_depth(root):
     assert (sample.depth_m, sample.pseudo_kind) == (None, "affine_disparity")
     assert not sample.valid[0, 0]
     assert sample.valid.sum() == DEPTH.size - 1
+
+
+def test_classes_and_captions_lie_beside(root):
+    trees.npy(root, "depth/a b.npy", DEPTH)
+    numbers = np.tile(np.array([0, 3, 149, 255] * 2), (6, 1))
+    trees.picture(root, "classes/a b.png", numbers.astype(np.uint8))
+    trees.text(root, "captions/a b.txt", "a wall, and a floor\n")
+    sample = open_set("folder", root)[0]
+    np.testing.assert_array_equal(sample.classes, np.where(numbers == 255, -1, numbers))
+    assert sample.caption == "a wall, and a floor"
+    trees.npy(root, "n.npy", np.where(numbers == 255, -1, numbers))
+    row = {"image": "images/a b.png", "depth": "depth/a b.npy", "classes": "n.npy", "caption": "said here"}
+    listed = open_set("manifest", table(root, row))
+    assert listed[0].caption == "said here"
+    np.testing.assert_array_equal(listed[0].classes, sample.classes)
+    check(listed[0])
+    batch = collate([listed[0], sample])
+    assert batch.captions == ["said here", "a wall, and a floor"]
+    assert batch.classes.shape == (2, 6, 8)
+
+
+def test_a_palette_of_class_numbers_says_nothing(root):
+    trees.npy(root, "depth/a b.npy", DEPTH)
+    numbers = np.tile(np.arange(8, dtype=np.uint8), (6, 1))
+    picture = Image.fromarray(numbers)
+    picture.putpalette(list(range(255, -1, -1)) * 3)
+    (root / "classes").mkdir()
+    picture.save(root / "classes/a b.png")
+    np.testing.assert_array_equal(open_set("folder", root)[0].classes, numbers)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("c.png", lambda root: trees.picture(root, "c.png", trees.colours()), "c.png: a picture of mode RGB"),
+        ("c.npy", lambda root: trees.npy(root, "c.npy", DEPTH), "c.npy: holds float32 .* whole numbers"),
+        (
+            "c.npy",
+            lambda root: trees.npy(root, "c.npy", np.zeros((2, 8), int)),
+            r"classes: the shape is \[2, 8\], \[H, W\] is needed with H = 6, W = 8",
+        ),
+        ("c.jpg", lambda root: None, "c.jpg: no format of such maps: one of .npy, .png"),
+    ],
+)
+def test_classes_that_do_not_fit_are_named(root, name, make, message):
+    trees.npy(root, "d.npy", DEPTH)
+    make(root)
+    with pytest.raises(DataError, match=message):
+        open_set("manifest", table(root, {"image": "images/a b.png", "depth": "d.npy", "classes": name}))[0]
+
+
+def test_prepared_pairs_keep_classes_and_captions(root):
+    trees.npy(root, "depth/a b.npy", DEPTH)
+    trees.picture(root, "classes/a b.png", np.tile(np.uint8([0, 3, 149, 255] * 2), (6, 1)))
+    trees.text(root, "captions/a b.txt", 'a "wall", and a floor')
+    prepare(Source("folder", {"path": root}), root / "out")
+    before, after = open_set("folder", root)[0], open_set("manifest", root / "out/pairs.csv")[0]
+    np.testing.assert_array_equal(after.classes, before.classes)
+    assert after.caption == before.caption == 'a "wall", and a floor'
 
 
 def test_maps_belong_to_the_picture_as_it_is_shown(tmp_path):

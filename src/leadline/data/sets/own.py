@@ -23,12 +23,20 @@ from leadline.data.layouts import Array, Layout, from_depth, from_normals
 from leadline.data.lists import Row
 from leadline.data.sample import Sample
 from leadline.data.store import Store
-from leadline.errors import DataError
+from leadline.errors import DataError, check_shape
 from leadline.prediction import Kind
 
 Decoder = Callable[[bytes], Array]
 SHARED = "pairs.yaml"  # what holds for all pairs of a folder
-FOLDERS = {"depth": "depth", "normals": "normals", "pseudo": "pseudo", "mask": "masks", "matte": "mattes"}
+FOLDERS = {
+    "depth": "depth",
+    "normals": "normals",
+    "pseudo": "pseudo",
+    "mask": "masks",
+    "matte": "mattes",
+    "classes": "classes",
+    "caption": "captions",
+}
 DEPTH: dict[str, Decoder] = {
     ".npy": decode.npy,
     ".npz": decode.npz,
@@ -57,6 +65,8 @@ class Pair(BaseModel):
     matte: str | None = Field(None, description="an 8-bit picture: more than a tenth is foreground")
     pseudo: str | None = Field(None, description="a model's map in place of depth; a PNG's unit is free")
     pseudo_kind: Kind | None = Field(None, description="what it holds, such as affine_disparity")
+    classes: str | None = Field(None, description="an 8-bit .png, or .npy, of ADE20K's numbers from 0")
+    caption: str | None = Field(None, description="what the picture shows, in words, or a .txt that says so")
     scale: float | None = Field(None, gt=0, description="metres per count of a 16-bit PNG")
     encoding: Literal["counts", "sunrgbd", "kinect"] = Field("counts", description="of a 16-bit PNG")
     frame: Literal["opencv", "opengl", "e2e_ft"] | None = Field(None, description="of the normals")
@@ -69,7 +79,7 @@ class Pair(BaseModel):
 
 
 def folder_rows(store: Store) -> list[str]:
-    """images/ with depth/, normals/, pseudo/, masks/, mattes/: maps have the picture's name, any ending."""
+    """images/ with the other folders (`FOLDERS`): maps have the picture's name, any ending."""
     shared = documents.parse(store.load(SHARED, bytes.decode)) if store.has(SHARED) else {}
     maps = {field: _by_stem(store.glob(f"{folder}/*")) for field, folder in FOLDERS.items()}
     rows = []
@@ -121,6 +131,13 @@ def read(store: Store, row: str) -> Sample:
         said = _load(store, pair.pseudo, DEPTH | {".png": decode.uint16}).astype(np.float32)  # NaN: nothing
         valid = sample.valid & np.isfinite(said)
         sample = replace(sample, pseudo=said, pseudo_kind=pair.pseudo_kind, valid=valid)
+    if pair.classes:
+        classes = _load(store, pair.classes, CLASSES)
+        with store.naming(pair.classes):
+            check_shape(classes, "H W", "classes", H=sample.size[0], W=sample.size[1])
+        sample = replace(sample, classes=classes)
+    if pair.caption:
+        sample = replace(sample, caption=_words(store, pair.caption))
     return replace(sample, matte=store.load(pair.matte, decode.matte)) if pair.matte else sample
 
 
@@ -166,6 +183,10 @@ def _load(store: Store, name: str, decoders: Mapping[str, Decoder]) -> Array:
     return store.load(name, decoder)
 
 
+def _words(store: Store, caption: str) -> str:
+    return store.load(caption, bytes.decode).strip() if caption.endswith(".txt") else caption
+
+
 def _picture(data: bytes) -> Array:
     rgb = image.read(data).rgb
     return rgb if rgb.dtype == np.uint8 else np.rint(rgb * 255).astype(np.uint8)
@@ -178,6 +199,7 @@ def _camera(pair: Pair, picture: Array) -> Camera | None:
     return Camera.from_K(K, picture.shape[1], picture.shape[0], centres=pair.centres)
 
 
+CLASSES: dict[str, Decoder] = {".npy": decode.integers, ".png": decode.classes}
 MASKS: dict[str, Decoder] = {".npy": decode.mask, "": lambda data: decode.uint8(data) > 0}
 FOLDER = Layout("images/*", folder_rows, read)
 TABLE = Layout("*", no_rows, read, expand=table_rows)
