@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leadline.cli import options, ui
+from leadline.cli import datasets, options, ui
 from leadline.cli.models import check
 from leadline.errors import DeviceError, UsageError
 
@@ -42,6 +42,11 @@ def label(
     size: Annotated[
         int, typer.Option(metavar="N", min=0, help="Longer edge of what is stored; 0: as it is.")
     ] = 1024,
+    data: Annotated[
+        str | None, typer.Option("--set", metavar="NAME", help="INPUT is a data set, as hypersim.")
+    ] = None,
+    part: datasets.Part = None,
+    list_file: datasets.List = None,
     per_shard: Annotated[int, typer.Option(metavar="N", min=1, help="Photographs in a shard.")] = 256,
     shard: options.Shard = None,
     engine: options.Engine = "plain",
@@ -65,7 +70,9 @@ def label(
     """Depth, classes and captions of photographs, for training; run again to go on."""
     from leadline.evaluate.shards import parse
 
-    part = parse(shard) if shard else None
+    if (part or list_file) and not data:
+        raise UsageError(f"{'--part' if part else '--list'} is of a data set: say which, as --set hypersim")
+    given = {"set": data, "part": part, "list_file": list_file and list_file.absolute()}
     model = None if depth == "none" else depth
     if model is not None:
         check(model, card)
@@ -88,7 +95,13 @@ def label(
         dtype=dtype,
         download=download,
     )
-    asked: dict[str, Any] = {"per_shard": per_shard, "part": part, "engine": engine, "workers": workers}
+    asked: dict[str, Any] = {
+        "data": {key: value for key, value in given.items() if value} or None,
+        "per_shard": per_shard,
+        "part": parse(shard) if shard else None,
+        "engine": engine,
+        "workers": workers,
+    }
     try:
         with ui.bar("photographs", quiet) as step:
             summary = labels.label(

@@ -1,4 +1,4 @@
-"""Shards of pseudo-labels, as `leadline label` writes them, as training data.
+"""Shards of pseudo-labels, as `leadline label` writes them, as training data, or beside a data set.
 
 A folder holds `labels.json` (what made them), and tar files with a record each. Shards that are not finished
 yet are passed over, so that training may begin while labelling goes on.
@@ -7,17 +7,19 @@ yet are passed over, so that training may begin while labelling goes on.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from leadline import ade20k, colour, image
 from leadline.camera import Camera
-from leadline.data import decode
+from leadline.data import decode, open_set
+from leadline.data.mix import Set
 from leadline.data.sample import Array, Sample
 from leadline.data.store import Store
 from leadline.errors import DataError
@@ -71,6 +73,7 @@ class LabelShards:
         wanted = "classes" in self.fields and classes == "ade20k"
         names = self.made.get("classes", {}).get("names", []) if wanted else []
         self.numbers = as_ade20k(names, self.folder) if names else None
+        self.has_classes = "classes" in self.fields and "classes" in self.made
         self.rows = [row for path in sorted(self.folder.glob("shard-*.json")) for row in _rows(path)]
         if not (self.rows or empty):
             raise DataError(f"{path} holds no finished shard: run `leadline label` to its end")
@@ -82,19 +85,28 @@ class LabelShards:
         """The sample of a number. DataError names archive and file."""
         row = self.rows[index]
         store = _opened(self.folder / row.file)
-        endings = set(row.endings)
         picture = next(e for e in row.endings if e in ("jpg", "png", "webp"))
         rgb = store.load(f"{row.key}.{picture}", _picture)
         words = store.load(f"{row.key}.json", json.loads)
         valid = np.ones(rgb.shape[:2], bool)
         sample = Sample(rgb, valid, camera=_camera(words), name=row.name)
-        if "depth" in self.fields and "depth.png" in endings:
+        if "depth" in self.fields and "depth.png" in row.endings:
             sample = self._depth(sample, store, row, words["depth"])
-        if "classes" in self.fields and "classes.png" in endings:
-            sample = replace(sample, classes=self._classes(store, row))
-        if "caption" in self.fields and "txt" in endings:
-            sample = replace(sample, caption=store.load(f"{row.key}.txt", bytes.decode))
-        return sample
+        return replace(sample, classes=self.classes(index), caption=self.caption(index))
+
+    def classes(self, index: int) -> Array | None:
+        """A sample's class numbers int64 [H,W] without its picture; None if there are none."""
+        row = self.rows[index]
+        if "classes" not in self.fields or "classes.png" not in row.endings:
+            return None
+        return self._classes(_opened(self.folder / row.file), row)
+
+    def caption(self, index: int) -> str | None:
+        """A sample's caption without its picture; None if there is none."""
+        row = self.rows[index]
+        if "caption" not in self.fields or "txt" not in row.endings:
+            return None
+        return _opened(self.folder / row.file).load(f"{row.key}.txt", bytes.decode)
 
     def _depth(self, sample: Sample, store: Store, row: Row, words: dict[str, Any]) -> Sample:
         encoding = counts.Encoding(words["scale"], words["offset"], words["invalid"])
@@ -119,16 +131,97 @@ class LabelShards:
         return np.where(certainty >= round(255 * self.min_certainty), numbers, -1)
 
 
+class Labelled:
+    """A data set's samples with the classes and captions that label shards have for its pictures, by name.
+
+    A picture without labels stays as it is, its classes unknown everywhere. Names are those that the set has
+    for its pictures (`name_of`), or the same without their endings, as files have them when they are
+    labelled.
+    """
+
+    def __init__(self, data: Set, labels: LabelShards) -> None:
+        """DataError if the labels do not have half of the pictures: they belong to others, or are named
+        otherwise.
+        """
+        self.data, self.labels, name_of = data, labels, getattr(data, "name_of", None)
+        if name_of is None:
+            raise DataError("labels are found by the names of pictures, this set has none: leave them out")
+        places = {row.name: place for place, row in enumerate(labels.rows)}
+        names = [name_of(index) for index in range(len(data))]
+        self.places = [places.get(own, places.get(stem(own))) for own in names]
+        found = sum(place is not None for place in self.places)
+        if 2 * found < len(names):
+            missing = next(own for own, place in zip(names, self.places, strict=True) if place is None)
+            raise DataError(
+                f"{labels.folder} has labels of {found} of the {len(names)} pictures, and none of {missing} "
+                f"(it has {labels.rows[0].name}): label the data set itself (leadline label --set)"
+            )
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample, place = self.data[index], self.places[index]
+        classes = caption = None
+        if place is not None:
+            classes, caption = self.labels.classes(place), self.labels.caption(place)
+        if classes is None and self.labels.has_classes:
+            classes = np.full(sample.size, ade20k.UNKNOWN)
+        if classes is not None:
+            sample = replace(sample, classes=_at_size(classes, sample))
+        return sample if caption is None else replace(sample, caption=caption)
+
+    def name_of(self, index: int) -> str:
+        """As the set knows the picture before it is read."""
+        name: str = getattr(self.data, "name_of", str)(index)
+        return name
+
+
+def labelled(data: Set, options: Mapping[str, Any]) -> Labelled:
+    """The data set with what the label shards of these options (`path`, `min_certainty`, `fields`) say of
+    classes and captions. Raises DataError.
+    """
+    labels = open_set("label-shards", {"fields": ("classes", "caption"), **options})
+    assert isinstance(labels, LabelShards)
+    if "depth" in labels.fields:
+        raise DataError("labels give a data set classes and captions, not depth: leave it out of fields")
+    return Labelled(data, labels)
+
+
+def stem(name: str) -> str:
+    """A picture's name without its ending.
+
+    >>> stem("Scene01/rgb_00000.jpg")
+    'Scene01/rgb_00000'
+    """
+    return PurePosixPath(name).with_suffix("").as_posix()
+
+
+def _at_size(classes: Array, sample: Sample) -> Array:
+    """Classes [h,w] of a picture that may have been labelled smaller -> [H,W], at the nearest pixel."""
+    (h, w), (height, width) = classes.shape, sample.size
+    if abs(h * width - w * height) > height + width:
+        raise DataError(f"{sample.name} has {width}x{height} pixels, its classes {w}x{h}: label it again")
+    rows = ((np.arange(height) + 0.5) * h / height).astype(np.int64)
+    columns = ((np.arange(width) + 0.5) * w / width).astype(np.int64)
+    nearest: Array = classes[rows[:, None], columns]
+    return nearest
+
+
 def as_ade20k(names: Sequence[str], where: Path | str) -> Array:
     """A segmenter's class names -> ADE20K's numbers [N+1] in their order, -1 for what ADE20K does not have;
-    the last is -1. DataError if fewer than half have one.
+    the last is -1. 150 names of which most stand where ADE20K has them are ADE20K's own, whatever words the
+    others are in. DataError if fewer than half have a number.
 
     >>> as_ade20k(["Road", "building, edifice", "traffic sign"], "labels").tolist()
     [6, 1, -1, -1]
     """
-    numbers = [ade20k.number(name.partition(",")[0].strip().lower()) for name in names]
+    numbers = [ade20k.number(re.split("[,;]", name)[0].strip().lower()) for name in names]
     known = sum(number >= 0 for number in numbers)
-    if 2 * known < len(numbers):
+    in_place = sum(place == number for place, number in enumerate(numbers))
+    if len(names) == len(ade20k.NAMES) < 2 * in_place:  # some of its own list, in other words
+        numbers = list(range(len(names)))
+    elif 2 * known < len(numbers):
         raise DataError(
             f"{where}: its classes ({', '.join(names[:3])} ...) are not ADE20K's, which has {known} of "
             f"{len(numbers)}: label with a segmenter of ADE20K, leave them out of fields, or say classes=own"

@@ -7,13 +7,14 @@ choice, and stands in its recipe.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from leadline import crops
 from leadline.data.augment import cut
+from leadline.data.labels import labelled
 from leadline.data.mix import Scalable, Set
 from leadline.data.sample import Sample
 from leadline.errors import DataError, UsageError, did_you_mean
@@ -38,6 +39,9 @@ class View(BaseModel):
     )
     domain: Literal["indoor", "outdoor", "object"] | None = Field(
         None, description="what kind of scenes the set holds, for models that are told so"
+    )
+    labels: dict[str, Any] = Field(
+        {}, description="options of label-shards, such as path: what they say of the set's pictures is added"
     )
 
     @field_validator("crop")
@@ -64,7 +68,9 @@ class View(BaseModel):
         return within(sample, *self.range_m) if self.range_m else sample
 
     def over(self, data: Set) -> Set:
-        """The data set, seen so."""
+        """The data set, seen so. DataError if the labels are not of its pictures."""
+        if self.labels:
+            data = labelled(data, self.labels)
         if not (self.crop or self.range_m or self.normals or self.domain):
             return data
         return ScalableViewed(data, self) if isinstance(data, Scalable) else Viewed(data, self)

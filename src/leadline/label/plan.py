@@ -7,6 +7,7 @@ that are in no shard yet. Several processes may begin at once: whose file comes 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,10 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from PIL import Image
+
 from leadline import image
+from leadline.data.sets import Listed, open_set
 from leadline.data.store import Store
 from leadline.errors import SaveError, UsageError
 from leadline.jobs import inputs
@@ -22,20 +26,23 @@ from leadline.save.files import create
 
 TAR = ".tar"
 LARGEST = 2**29  # bytes of photographs in a shard: on a cluster they travel together
+PICTURE = 2**21  # bytes that a data set's picture counts for
 
 
 class Item(NamedTuple):
-    """A photograph: a file, or a member of a tar archive."""
+    """A photograph: a file, a member of a tar archive, or a picture of a data set."""
 
-    source: str  # absolute path
+    source: str  # absolute path; of a data set, its name and options as a JSON object
     member: str  # "": the file itself
-    name: str  # of the photograph, in words: "a/x"
+    name: str  # of the photograph, in words: "a/x"; a data set's picture has the set's own name for it
 
     def __str__(self) -> str:
         return f"{self.source}: {self.member}" if self.member else self.source
 
     def read(self) -> bytes:
-        """Its bytes as they are stored. Raises DataError or ImageError."""
+        """Its bytes as they are stored; of a data set, those of a PPM. Raises DataError or ImageError."""
+        if _is_set(self.source):
+            return _decoded(self.source, self.member)
         return _archive(self.source).read(self.member) if self.member else image.stored_bytes(self.source)
 
 
@@ -55,11 +62,16 @@ class Shard(NamedTuple):
         return f"{self.first + place:09d}"
 
 
-def collect(words: Iterable[str | Path], recursive: bool, out: Path) -> list[Item]:
+def collect(
+    words: Iterable[str | Path], recursive: bool, out: Path, data: Mapping[str, Any] | None = None
+) -> list[Item]:
     """Files, folders, globs and lists of photographs, and tar archives of them -> photographs, in order.
 
-    Raises UsageError if nothing is found, DataError for an archive that cannot be read.
+    data: the words are places of a data set, `set` its name, the rest its options (`data.sets.open_set`).
+    Raises UsageError if nothing is found, DataError for an archive or data set that cannot be read.
     """
+    if data is not None:
+        return [item for word in words for item in _pictures({**data, "path": os.path.abspath(word)})]
     jobs = inputs.collect(words, recursive, out=out, suffixes=inputs.SUFFIXES | {TAR})
     found = [item for job in jobs for item in _items(job)]
     if not found:
@@ -75,6 +87,30 @@ def _items(job: inputs.Job) -> Iterator[Item]:
         path = PurePosixPath(member)
         if path.suffix.lower() in inputs.SUFFIXES and not path.name.startswith("."):
             yield Item(job.source, member, f"{job.name}/{path.with_suffix('')}")
+
+
+def _pictures(options: Mapping[str, Any]) -> Iterator[Item]:
+    source = json.dumps(options, sort_keys=True, default=str)
+    return (Item(source, name, name) for name in _set(source)[1])
+
+
+def _is_set(source: str) -> bool:
+    return source.startswith("{")
+
+
+@lru_cache(maxsize=64)
+def _set(source: str) -> tuple[Listed, dict[str, int]]:
+    """A data set, and the numbers of its pictures by their names."""
+    options = json.loads(source)
+    data = open_set(options.pop("set"), **options)
+    return data, {data.name_of(index): index for index in range(len(data))}
+
+
+def _decoded(source: str, name: str) -> bytes:
+    data, places = _set(source)
+    file = io.BytesIO()
+    Image.fromarray(data[places[name]].rgb).save(file, "PPM")
+    return file.getvalue()
 
 
 @lru_cache(maxsize=64)
@@ -133,6 +169,8 @@ def _cut(items: Sequence[Item], count: int, number: int, first: int) -> Iterator
 
 def _size(item: Item) -> int:
     """Bytes of a file; of a member of an archive, its mean share. 0 for what is not there."""
+    if _is_set(item.source):
+        return PICTURE
     return _share(item.source) if item.member else _bytes(item.source)
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from leadline.errors import UsageError
 from leadline.evaluate.shards import Shard as Part
@@ -57,6 +57,7 @@ def label(
     out: str | Path,
     order: Order | None = None,
     *,
+    data: Mapping[str, Any] | None = None,
     per_shard: int = 256,
     part: Part | None = None,
     engine: Literal["plain", "ray"] = "plain",
@@ -67,10 +68,12 @@ def label(
 ) -> Summary:
     """Label photographs: files, folders, globs, lists (as `leadline.jobs.collect`), and tar archives of them.
 
-    per_shard: photographs in a new shard, at most. part: the share of the shards that this process makes;
-    shares may change between runs. engine: "ray" spreads shards over `workers` processes of a cluster, by
-    default one per GPU or processor; out must be a folder that all of them share. retry: shards in which
-    photographs have failed are made anew. progress(finished, total, name) is called as photographs are done.
+    data: inputs are places of a data set, by its options, such as {"set": "hypersim", "part": "train"}; its
+    pictures are found again by their names (a recipe's `labels`). per_shard: photographs in a new shard, at
+    most. part: the share of the shards that this process makes; shares may change between runs. engine: "ray"
+    spreads shards over `workers` processes of a cluster, by default one per GPU or processor; out must be a
+    folder that all of them share. retry: shards in which photographs have failed are made anew.
+    progress(finished, total, name) is called as photographs are done.
 
     Raises UsageError if nothing is found or `out` holds labels of other settings; SaveError if the disk is
     full or `out` cannot be written.
@@ -80,7 +83,7 @@ def label(
         raise UsageError(f"{per_shard} photographs in a shard: 1 or more are needed")
     if engine not in ("plain", "ray"):
         raise UsageError(f"engine is {engine!r}: plain or ray is needed")
-    items = plan.collect(inputs, recursive, out)
+    items = plan.collect(inputs, recursive, out, data)
     with Journal(out / RUNS, when_alone=lambda: remove_leftovers([out])) as journal:
         shards = plan.settle(out, items, per_shard)
         run = _Run(out, shards[part.number :: part.of], retry, progress)
