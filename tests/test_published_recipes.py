@@ -224,6 +224,42 @@ def test_virtual_kitti_is_cropped_and_never_resized(name):
     assert entry is None or (entry.crop, entry.sizes) == ("kitti", ())
 
 
+HELD_OUT = {  # sets with pictures to measure on -> parts without them
+    "hypersim": ("train",),
+    "hypersim-normals": ("train",),
+    "vkitti2": ("marigold", "e2e-ft"),  # E2E-FT's script trains on all scenes
+    "tartanair": ("train",),
+}
+ALL_PARTS = "marigold_normals_v1_1"  # its list of Hypersim has frames of all three
+
+
+@pytest.mark.parametrize("name", sorted(set(PUBLISHED) - {ALL_PARTS}))
+def test_what_is_measured_on_is_not_trained_on(name):
+    """Whatever lies in the folder, and in whichever layout."""
+    for key, entry in recipe.load(RECIPES / f"{name}.yaml").data.items():
+        data = entry.set or key
+        assert data not in HELD_OUT or entry.options.get("part") in HELD_OUT[data], key
+        assert data != "tartanair" or "ocean/*" in entry.options["exclude"]
+
+
+def test_primedepth_reads_captions_in_both_stages():
+    first, second = (recipe.load(RECIPES / f"{name}.yaml") for name in ("primedepth_labels", "primedepth"))
+    assert [entry.set for entry in first.data.values()] == ["label-shards"]
+    assert all("path" in entry.labels for entry in second.data.values())
+    assert (first.model["segmentation"], second.model["segmentation"]) == ("train", "train")
+    bare = ["data.hypersim.labels={}", "data.vkitti2.labels={}", "model.segmentation=keep"]
+    assert not any(e.labels for e in recipe.load(RECIPES / "primedepth.yaml", bare).data.values())
+
+
+def test_fiffdepths_photographs_are_what_leadline_label_writes():
+    entry = recipe.load(RECIPES / "fiffdepth.yaml").data["photographs"]
+    assert (entry.set, entry.options, entry.turn) == (
+        "label-shards",
+        {"path": "labels", "fields": ["depth"]},
+        "real",
+    )
+
+
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_no_diffusion_model_predicts_in_too_few_leading_steps(path):
     """Their first step is told of less noise than there is (E2E-FT Sec. 3.2): one step would be noise."""

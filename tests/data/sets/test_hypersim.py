@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from dataclasses import replace
 
 import numpy as np
@@ -219,16 +220,69 @@ def test_a_scenes_own_camera_is_shifted_or_tilted():
     assert np.isfinite(hypersim_raw.axial(tilted, 60, 80)).all()
 
 
-def test_a_part_of_prepared_frames_is_what_its_list_says(tmp_path):
+@pytest.fixture
+def frame(tmp_path):
+    """One prepared frame."""
     rng = np.random.default_rng(0)
-    frames = [
-        trees.hypersim(tmp_path, rng.integers(0, 256, (12, 16, 3), np.uint8), rng.uniform(1, 9, (12, 16)))
-    ]
-    whole = open_set("hypersim", tmp_path)
-    assert len(open_set("hypersim", tmp_path, part="train")) == len(whole) == len(frames)  # one part alone
-    (tmp_path / "filename_list_val.txt").write_text("ai_001_001/rgb_cam_00_fr0000.png x\n")
-    with pytest.raises(DataError, match="part train has no filename_list_train.txt"):
+    return trees.hypersim(tmp_path, rng.integers(0, 256, (12, 16, 3), np.uint8), rng.uniform(1, 9, (12, 16)))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("filename_list_{}.txt", "{0} x\n"),
+        ("filename_meta_{}.csv", "scene_name,rgb_path,depth_path\nai,{0},x\n"),
+    ],
+)
+def test_a_part_of_prepared_frames_is_what_its_list_says(tmp_path, frame, name, text):
+    assert len(open_set("hypersim", tmp_path, part="train")) == 1  # one part alone
+    trees.text(tmp_path, name.format("val"), text.format("ai_001_001/rgb_cam_00_fr0000.png"))
+    with pytest.raises(DataError, match="part train has no list, there is filename_"):
         open_set("hypersim", tmp_path, part="train")
-    (tmp_path / "filename_list_train.txt").write_text("ai_009_009/rgb_cam_00_fr0000.png x\n")
+    trees.text(tmp_path, name.format("train"), text.format(frame.rgb))
+    assert open_set("hypersim", tmp_path, part="train").rows == open_set("hypersim", tmp_path).rows
+    with pytest.raises(DataError, match="nothing to read"):
+        open_set("hypersim", tmp_path, part="val")
+
+
+def test_a_part_of_prepared_frames_is_what_the_sets_own_table_says(tmp_path, frame):
+    trees.text(tmp_path, "metadata_images_split_scene_v1.csv", TABLE)
     with pytest.raises(DataError, match="nothing to read"):
         open_set("hypersim", tmp_path, part="train")
+    trees.text(tmp_path, "metadata_images_split_scene_v1.csv", TABLE + "ai_003_010,cam_00,47,True,,train\n")
+    assert len(open_set("hypersim", tmp_path, part="train")) == 1
+
+
+@pytest.mark.parametrize("place", ["val", "hypersim/processed_val", "hypersim_processed_val.tar"])
+def test_a_folder_or_archive_of_another_part_is_refused(tmp_path, place):
+    root = tmp_path / place.removesuffix(".tar")
+    trees.hypersim(root, trees.colours(), trees.truth_for("hypersim"))
+    if place.endswith(".tar"):
+        with tarfile.open(tmp_path / place, "w") as tar:
+            tar.add(root / "ai_003_010", "ai_003_010")
+    assert len(open_set("hypersim", tmp_path / place, part="val")) == 1
+    with pytest.raises(DataError, match="is part val by its name, part train was asked for"):
+        open_set("hypersim", tmp_path / place, part="train")
+
+
+def test_of_published_archives_the_parts_own_is_opened(tmp_path):
+    (tmp_path / "hypersim").mkdir()
+    trees.hypersim(tmp_path / "in", trees.colours(), trees.truth_for("hypersim"))
+    for part in ("val", "train"):
+        with tarfile.open(tmp_path / f"hypersim/hypersim_processed_{part}.tar", "w") as tar:
+            tar.add(tmp_path / "in/ai_003_010", "ai_003_010")
+    found = {part: open_set("hypersim", tmp_path, part=part).store.path.name for part in ("train", "val")}
+    assert found == {part: f"hypersim_processed_{part}.tar" for part in found}
+    assert open_set("hypersim", tmp_path).store.path.name == "hypersim_processed_val.tar"
+
+
+def test_frames_with_normals_lie_in_a_folder_per_part(tmp_path):
+    for part in ("train", "test"):
+        places = (
+            f"{part}/ai_001_001/rgb_cam_00_fr0000.png",
+            f"{part}/ai_001_001/normal_cam_cam_00_fr0000.npy",
+        )
+        trees.marigold(tmp_path, trees.colours(), trees.truth_for("hypersim-normals"), "", *places)
+    assert len(open_set("hypersim-normals", tmp_path)) == 2
+    (row,) = open_set("hypersim-normals", tmp_path, part="train").rows
+    assert row[1].startswith("train/")

@@ -128,7 +128,7 @@ def open_set(
     chosen = {layout: _known(f"{name}'s layout", layout, layouts)} if layout else layouts
     if name == "manifest" and path is not None and str(path).endswith(TABLES):
         list_file, path = path, Path(path).parent
-    found, store = _recognise(name, path, chosen)
+    found, store = _recognise(name, path, chosen, part)
     read_by = _layout(name, found)
     listed = read_list(list_file) if list_file else None
     with _named(f"{name}, {listed.name}" if listed else name, str(path)):
@@ -172,7 +172,9 @@ def _layout(name: str, layout: str) -> Layout:
     return cast(Layout, getattr(importlib.import_module(f"{__name__}.{module}"), constant))
 
 
-def _recognise(name: str, path: str | Path | None, layouts: Iterable[str]) -> tuple[str, Store]:
+def _recognise(
+    name: str, path: str | Path | None, layouts: Iterable[str], part: str | None
+) -> tuple[str, Store]:
     """The first layout whose sign is found, and the store it was found in."""
     signs = {layout: _layout(name, layout).sign for layout in layouts}
     for layout in signs:
@@ -180,7 +182,7 @@ def _recognise(name: str, path: str | Path | None, layouts: Iterable[str]) -> tu
             return layout, Store(name, files=Nothing())
     if path is None:
         raise DataError(f"data set {name} lies nowhere yet: give its folder or archive")
-    for store in _stores(name, Path(path)):
+    for store in _stores(name, Path(path), part):
         for layout in signs:
             for base in _layout(name, layout).bases:
                 if store.below(base).holds(signs[layout]):
@@ -189,11 +191,11 @@ def _recognise(name: str, path: str | Path | None, layouts: Iterable[str]) -> tu
     raise DataError(f"{path}: nothing of data set {name} was found: wanted are files such as {wanted}")
 
 
-def _stores(name: str, path: Path) -> Iterator[Store]:
+def _stores(name: str, path: Path, part: str | None) -> Iterator[Store]:
     """The path itself, what lies in it under the set's name, and the one folder that holds all the rest."""
     store = Store(path)
     yield store
-    archive = Path(ARCHIVES.get(name, name))
+    archive = Path(ARCHIVES.get(name, name).replace("_val.", f"_{part or 'val'}."))
     for inner in (path / archive, path / archive.name, path / name):
         if path.is_dir() and inner.exists():
             yield Store(inner)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -94,24 +95,49 @@ def native_rows(store: Store) -> list[str]:
 def part_rows(store: Store, part: str) -> list[str]:
     """Of the frames that are there, those of a part by the data set's own table."""
     here = set(native_rows(store))
+    return [name for name in _of_part(store, part) if name in here]
+
+
+def _of_part(store: Store, part: str) -> list[str]:
+    """The colour file's name of every public frame of a part."""
     table = csv.DictReader(io.StringIO(store.load(SPLITS, bytes.decode)))
     records = [cells for cells in table if cells["split_partition_name"] == part and _is_public(cells)]
-    return [name for name in map(_colour_file, records) if name in here]
+    return [_colour_file(cells) for cells in records]
 
 
 def prepared_rows(store: Store, part: str) -> list[str]:
-    """Of the prepared frames, those of a part by its list, which lies beside them; without any list a folder
-    holds one part alone, as Marigold's archives do.
+    """Of the prepared frames, those of a part by the list or table beside them, or the data set's own table.
+
+    Without any, a folder or archive holds one part alone, as Marigold's do: DataError if its name says which,
+    and it is another.
     """
     here = found("ai_*/rgb_cam_*_fr*.png", _DEPTH)(store)
-    lists = store.glob("filename_list_*.txt")
-    if not lists:
+    lists = [*store.glob("filename_list_*.txt"), *store.glob("filename_meta_*.csv")]
+    own = [name for name in lists if PurePosixPath(name).stem.endswith(f"_{part}")]
+    if own:
+        lines = store.load(own[0], bytes.decode).splitlines()
+        rows = listed_rows(store, [(number, line) for number, line in enumerate(lines, 1) if line.strip()])
+        wanted = {columns(row, "rgb")[0] for _, row in rows}
+    elif lists:
+        raise DataError(f"part {part} has no list, there is {lists[0]}: prepare that part, or name a list")
+    elif store.has(SPLITS):
+        frames = {frame_of(name) for name in _of_part(store, part)}
+        wanted = {picture for picture in map(_picture, here) if frame_of(picture) in frames}
+    else:
+        named = [word for word in PARTS if re.search(rf"(^|[_/ -]){word}(\.\w+)?[/: ]*$", store.label(""))]
+        if named and part not in named:
+            raise DataError(f"{store.label('')} is part {named[0]} by its name, part {part} was asked for")
         return here
-    own = f"filename_list_{part}.txt"
-    if own not in lists:
-        raise DataError(f"part {part} has no {own}, there is {lists[0]}: prepare that part, or name a list")
-    wanted = {line.split()[0] for line in store.load(own, bytes.decode).splitlines() if line.strip()}
-    return [row for row in here if row.split("\t")[0] in wanted]
+    return [row for row in here if _picture(row) in wanted]
+
+
+def normals_rows(store: Store, part: str) -> list[str]:
+    """Of the frames with normals, which lie in a folder per part, those of a part."""
+    return [row for row in found("*/ai_*/rgb_cam_*_fr*.png", _NORMALS)(store) if row.startswith(f"{part}/")]
+
+
+def _picture(row: str) -> str:
+    return row.split("\t")[0]
 
 
 def _is_public(cells: Mapping[str, str]) -> bool:
@@ -226,7 +252,12 @@ PREPARED = Layout(
     expand=listed_rows,
     parts={part: partial(prepared_rows, part=part) for part in PARTS},
 )
-NORMALS = Layout("*/ai_*/normal_cam_cam_*.npy", found("*/ai_*/rgb_cam_*_fr*.png", _NORMALS), read_normals)
+NORMALS = Layout(
+    "*/ai_*/normal_cam_cam_*.npy",
+    found("*/ai_*/rgb_cam_*_fr*.png", _NORMALS),
+    read_normals,
+    parts={part: partial(normals_rows, part=part) for part in PARTS},
+)
 NATIVE = Layout(
     DISTANCES,
     native_rows,
