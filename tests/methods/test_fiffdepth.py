@@ -5,26 +5,31 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import label_runs
 import numpy as np
 import pytest
 import tiny
 import torch
 from diffusers.models.embeddings import Timesteps
+from PIL import Image
 from pydantic import ValidationError
 from tiny import seeded
 from tiny_fiffdepth import ONE_LATENT, published, stored, toy
 from torch.testing import assert_close
 
-from leadline import coding, losses, methods, weights
+from leadline import cli, coding, losses, methods, recipe, weights
 from leadline.cards import Card
 from leadline.errors import DataError, UsageError, WeightsError
+from leadline.label import run as label_run
 from leadline.methods import Method
 from leadline.methods.fiffdepth import Config, FiffDepth
 from leadline.networks import latent
 from leadline.predict import Model
 from leadline.prediction import Kind
 from leadline.schedule import Schedule, scaled_linear_betas
+from leadline.train import train
 
 SPACES = ["depth", "disparity", "disparity_flipped"]
 
@@ -52,6 +57,33 @@ def test_a_teachers_metres_are_taught_through_the_filter():
     loss = published().loss(replace(said, depth_m=said.pseudo), seeded(0)[0])
     assert "filter" in loss.parts
     assert "trajectory" not in loss.parts
+
+
+@pytest.mark.parametrize("kind", [Kind.affine_disparity, Kind.metric_depth])
+def test_the_recipe_learns_of_what_leadline_label_writes(kind, tmp_path, monkeypatch):
+    """Its own entry of photographs, from the command to a step: the teacher speaks through the filter."""
+    published().save(tmp_path / "model")
+    rng = np.random.default_rng(0)
+    (tmp_path / "photographs").mkdir()
+    for name in ("china.jpg", "pier.png"):
+        Image.fromarray(rng.integers(0, 256, (20, 28, 3), np.uint8)).save(tmp_path / "photographs" / name)
+    monkeypatch.setattr(label_runs.Depth, "kind", kind)
+    monkeypatch.setattr(label_run, "load", label_runs.networks)
+    words = ["label", str(tmp_path / "photographs"), "-o", str(tmp_path / "labels"), "--depth", "small"]
+    assert cli.main([*words, "--device", "cpu", "--quiet"]) == 0
+    scenes = "{set: scenes, turn: synthetic, options: {count: 4}, sizes: [[16, 24]]}"
+    chosen = recipe.load(
+        Path(__file__).parents[2] / "recipes" / "fiffdepth.yaml",
+        [
+            *(f"start={tmp_path / 'model'}", f"data.hypersim={scenes}", f"data.vkitti2={scenes}"),
+            *(f"data.photographs.options.path={tmp_path / 'labels'}", "data.photographs.sizes=[[16, 24]]"),
+            *("batch.accumulate=2", "steps=2", "every.log=1", "precision=float32", "workers=0", "device=cpu"),
+        ],
+    )
+    assert train(chosen, tmp_path / "run").finished
+    lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    parts = {key for line in lines if line["event"] == "train" for key in line if key.startswith("loss_")}
+    assert {"loss_depth", "loss_trajectory", "loss_filter", "loss_detail_filtered"} <= parts
 
 
 def test_the_released_pipelines_steps_are_met(golden):
