@@ -13,13 +13,13 @@ COMMANDS = [
     *("predict", "train", "data", "data synth", "models", "models list", "models info", "models download"),
     *("eval", "report", "bench", "doctor", "label", "data prepare", "data check", "data stats", "data show"),
 ]
-SCREEN = 48  # lines of a terminal window of 80 columns on a small laptop
+SCREEN = 50  # lines of a terminal window of 80 columns on a small laptop
 PREDICT = (
     "--steps --ensemble-size --uncertainty --tile "
     "--out --model --format --processing-res --seed --device --dtype --batch-size --recursive --overwrite "
     "--skip-existing --on-error --max-pixels --layout --cmap --compat --download --card --fov --focal-px "
     "--focal-mm --sensor-mm --K --json --quiet --plain --offload --compile --align --align-method "
-    "--align-scale --also --captions --engine --workers"
+    "--align-scale --also --captions --engine --workers --task --set"
 )
 HEAVY = ("torch", "diffusers", "transformers", "PIL", "pydantic", "rich", "leadline.predict")
 

@@ -436,6 +436,23 @@ def test_ctrl_c_finishes_the_picture_and_says_how_to_go_on(tiny_model, tmp_path)
         assert np.load(file).shape == (30, 40)
 
 
+def test_the_sign_of_a_models_output_can_be_turned(run, photo, tmp_path):
+    from tiny_primedepth import SMALL
+
+    from leadline.methods.primedepth import Config, PrimeDepth
+
+    PrimeDepth.random(Config.model_validate(SMALL)).save(tmp_path / "model")
+    found = {}
+    for sign in (1, -1):
+        out = tmp_path / f"{sign}"
+        words = ("predict", "--model", tmp_path / "model", photo, "--set", f"output_sign={sign}", "-o", out)
+        assert run(*words).code == 0
+        found[sign] = np.load(out / "photo_depth.npy")
+    np.testing.assert_allclose(found[1], 1 - found[-1], atol=1e-6)
+    refused = run("predict", "--model", tmp_path / "model", photo, "--set", "output_sign=2", "-o", tmp_path)
+    assert (refused.code, "output_sign" in refused.err) == (2, True)
+
+
 def test_a_task_and_a_domain_of_a_model_that_has_several(run, photo, tmp_path):
     from tiny_geowizard import E2E, published
 

@@ -47,10 +47,12 @@ def predict(
     model: Annotated[
         str | None, typer.Option("--model", "-m", metavar="NAME", help="Name or folder. [default: small]")
     ] = None,
-    task: Annotated[str | None, typer.Option(metavar="NAME", hidden=True)] = None,  # named in the first line
+    task: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Wanted of it: depth, metric, normals.")
+    ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Other entries of the card's config."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Of its config, as output_sign=1."),
     ] = None,
     formats: Annotated[
         list[str] | None,
@@ -74,7 +76,7 @@ def predict(
         typer.Option("--also", metavar="LIST", help="More of the model: segmentation, filtered."),
     ] = None,
     segmentation: Annotated[
-        bool, typer.Option("--segmentation", help="Also what things are; as --also segmentation.")
+        bool, typer.Option("--segmentation", hidden=True)  # as --also segmentation, which is shown
     ] = False,
     captions: Annotated[
         str | None, typer.Option(metavar="WHAT", help="JSON file, captioner's name, auto (BLIP-2).")
@@ -126,7 +128,7 @@ def predict(
     json_report: options.Json = False,
     quiet: options.Quiet = False,
 ) -> int:
-    """Depth of photographs, or --task metric or normals. What is done is skipped."""
+    """Depth of photographs, metres or normals. What is done is skipped."""
     from leadline import image, save
 
     if not out:
