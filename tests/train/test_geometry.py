@@ -64,6 +64,28 @@ def test_rooms_in_centimetres_are_doubted():
     assert "centimetres or millimetres" in doubt
 
 
+@pytest.mark.parametrize("kind", ["room", "street", None])
+def test_worlds_in_metres_are_near_enough(kind):
+    samples = [Scenes(seed=5, count=8, size=(36, 48), kind=kind)[i] for i in range(8)]
+    assert not [doubt for doubt in geometry.doubts(samples) if "centimetres" in doubt]
+
+
+class Centimetres(Scenes):
+    def at(self, index: int, size: tuple[int, int]) -> Sample:
+        made = super().at(index, size)
+        return replace(made, depth_m=100 * made.depth_m)
+
+
+def test_a_training_on_rooms_in_centimetres_stops_before_the_first_step(tmp_path, monkeypatch):
+    monkeypatch.setitem(DATASETS, "raw", "training:Centimetres")
+    monkeypatch.setattr(training, "Centimetres", Centimetres, raising=False)
+    options = "{count: 8, seed: 3, kind: room}"
+    wrong = [f"data={{raw: {{options: {options}, sizes: [[48, 64]]}}}}", "stages={}", "steps=1"]
+    with pytest.raises(DataError, match="data set raw: depths are .* m off in the median.* preflight=warn"):
+        train(small_recipe(*wrong), tmp_path / "stop", method=Straight())
+    assert train(small_recipe(*wrong, "preflight=warn"), tmp_path / "warn", method=Straight()).finished
+
+
 def test_scenes_raise_no_doubt(samples):
     assert list(geometry.doubts(samples)) == []
     bare = [replace(s, normals=None, camera=None) for s in samples]
