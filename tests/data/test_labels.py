@@ -22,7 +22,7 @@ from leadline.data.mix import fetch
 from leadline.data.sample import collate
 from leadline.data.scenes import Scenes
 from leadline.data.view import View
-from leadline.errors import DataError
+from leadline.errors import DataError, UsageError
 from leadline.label import Order, label, run
 from leadline.methods.primedepth import Config, PrimeDepth
 
@@ -79,6 +79,20 @@ def test_frames_of_the_renderer_are_labelled_without_being_prepared(tmp_path):
     (sample,) = seen("hypersim", tmp_path / "raw", tmp_path / "labels")
     assert sample.caption.startswith("a picture of")
     assert sample.classes.shape == SIZE
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"set": "hypersin"}, "did you mean 'hypersim'"),
+        ({"set": "hypersim", "parts": "train"}, "did you mean 'part'"),
+        ({"set": "hypersim", "part": "trane"}, "did you mean 'train'"),
+        ({"set": "photographs"}, "photographs has no names .*: name its files"),
+    ],
+)
+def test_data_sets_that_cannot_be_labelled_are_refused(rooms, tmp_path, data, message):
+    with pytest.raises((DataError, UsageError), match=message):
+        label([rooms], tmp_path / "labels", ORDER, data=data)
 
 
 def test_files_that_were_labelled_by_themselves_are_found_without_their_endings(rooms, tmp_path):

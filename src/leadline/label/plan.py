@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from leadline import image
-from leadline.data.sets import Listed, open_set
+from leadline.data import open_set
+from leadline.data.mix import Set
 from leadline.data.store import Store
 from leadline.errors import SaveError, UsageError
 from leadline.jobs import inputs
@@ -67,7 +68,7 @@ def collect(
 ) -> list[Item]:
     """Files, folders, globs and lists of photographs, and tar archives of them -> photographs, in order.
 
-    data: the words are places of a data set, `set` its name, the rest its options (`data.sets.open_set`).
+    data: the words are places of a data set, `set` its name, the rest its options (`data.open_set`).
     Raises UsageError if nothing is found, DataError for an archive or data set that cannot be read.
     """
     if data is not None:
@@ -99,11 +100,15 @@ def _is_set(source: str) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _set(source: str) -> tuple[Listed, dict[str, int]]:
+def _set(source: str) -> tuple[Set, dict[str, int]]:
     """A data set, and the numbers of its pictures by their names."""
     options = json.loads(source)
-    data = open_set(options.pop("set"), **options)
-    return data, {data.name_of(index): index for index in range(len(data))}
+    name = options.pop("set")
+    data = open_set(name, options)
+    name_of = getattr(data, "name_of", None)
+    if name_of is None:
+        raise UsageError(f"data set {name} has no names by which labels could be found again: name its files")
+    return data, {name_of(index): index for index in range(len(data))}
 
 
 def _decoded(source: str, name: str) -> bytes:
