@@ -104,7 +104,8 @@ def train(training: Training, runs: Path) -> None:
 def measure(training: Training, runs: Path, images: int) -> None:
     """Write the figures of a finished training's model."""
     figures = small_measure.measure(training.name, runs / training.name, runs / "held_out", images)
-    figures |= {"start": training.start, "changes": list(training.changes)}
+    own = documents.parse(RECIPES / f"{training.recipe}.yaml").get("start")
+    figures |= {"start": training.start or own, "changes": list(training.changes)}
     small_measure.store(figures, RESULTS / f"{training.name}.json")
     PICTURES.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(runs / training.name / "sheet.png", PICTURES / f"{training.name}.png")
