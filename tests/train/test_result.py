@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 
 import diffusers
@@ -13,7 +14,7 @@ from PIL import Image
 
 import leadline
 from leadline import recipe
-from leadline.train import train
+from leadline.train import build, train
 
 
 @pytest.mark.parametrize(
@@ -59,3 +60,26 @@ def test_diffusers_reads_what_was_trained_and_predicts_the_same(method, target, 
         assert off.max() < 1e-4
     else:  # diffusers cuts what the decoder says to [-1,1] before it makes unit vectors, E2E-FT does not
         assert np.quantile(off, 0.9) < 1e-4
+
+
+def test_a_start_that_is_gone_at_the_end_costs_its_words_alone(tmp_path):
+    start = published.stable_diffusion(tmp_path / "start")
+    text = {
+        "method": "marigold",
+        "start": str(start),
+        "card": "marigold-depth-v1-1",
+        "data": {"scenes": {"options": {"count": 2, "seed": 1}, "sizes": [[32, 48]]}},
+        "optimiser": {"lr": 1e-4},
+        "steps": 1,
+        "every": {"validate": 0, "sample": 0},
+        "workers": 0,
+        "device": "cpu",
+    }
+    chosen = recipe.load(str(text))
+    method = build.method(chosen)
+    shutil.rmtree(start)
+    outcome = train(chosen, tmp_path / "run", method=method)
+    assert outcome.finished
+    assert (outcome.model / "README.md").is_file()
+    assert not (outcome.model / "text_encoder").exists()
+    leadline.load(outcome.model, device="cpu")

@@ -27,14 +27,13 @@ def method(recipe: Recipe) -> nn.Module:
     """
     kind, config = methods.get(recipe.method)
     if recipe.start:
-        from leadline import weights  # diffusers takes seconds to import
-
-        prior = cards.PRIORS.get((recipe.card or recipe.start).partition("@")[0])
-        if prior:
-            folder, card, own = weights.find(recipe.start), _of_prior(prior, recipe.method), False
-        else:
-            folder, found = weights.obtain(recipe.start, recipe.card)
-            card, own = _start(found, recipe.method, config), found.method == recipe.method
+        folder, found = home(recipe)
+        own = isinstance(found, Card) and found.method == recipe.method
+        card = (
+            _start(found, recipe.method, config)
+            if isinstance(found, Card)
+            else _of_prior(found, recipe.method)
+        )
         begin = None if own else getattr(kind, "begin", None)
         if begin:
             made = begin(folder, card, seed=recipe.seed, **recipe.model)
@@ -49,14 +48,15 @@ def method(recipe: Recipe) -> nn.Module:
     return cast(nn.Module, made)
 
 
-def home(recipe: Recipe) -> Path:
-    """The folder of what a recipe starts from. Raises WeightsError if it is not on this machine."""
+def home(recipe: Recipe) -> tuple[Path, Card | Ingredient]:
+    """The folder of what a recipe starts from, and what it is. Raises WeightsError if it is not on this
+    machine.
+    """
     from leadline import weights  # diffusers takes seconds to import
 
     assert recipe.start is not None
-    if (recipe.card or recipe.start).partition("@")[0] in cards.PRIORS:
-        return weights.find(recipe.start)
-    return weights.obtain(recipe.start, recipe.card)[0]
+    prior = cards.PRIORS.get((recipe.card or recipe.start).partition("@")[0])
+    return (weights.find(recipe.start), prior) if prior else weights.obtain(recipe.start, recipe.card)
 
 
 def _of_prior(prior: Ingredient, method: str) -> Card:

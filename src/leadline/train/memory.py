@@ -142,10 +142,8 @@ def _as_stable_diffusion(recipe: Recipe) -> Any:
     from leadline.networks.stable_diffusion import Descendant
 
     kind, config = methods.get(recipe.method)
-    own = (
-        recipe.model.get("stage") == "vae"
-    )  # a copy of the autoencoder, which cannot be made without numbers
-    if own or not (_of_stable_diffusion(recipe.start) and issubclass(kind, Descendant)):
+    copies = recipe.model.get("stage") == "vae"  # an autoencoder, which cannot be done without numbers
+    if copies or not (_of_stable_diffusion(recipe.start) and issubclass(kind, Descendant)):
         return None
     text = torch.zeros(1, 77, SD_UNET["cross_attention_dim"])
     for channels in (8, 4):

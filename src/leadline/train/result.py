@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any, Literal
 from leadline import cards, weights
 from leadline import recipe as recipes
 from leadline.cards.readme import readme
-from leadline.errors import TrainError
+from leadline.errors import TrainError, WeightsError
 from leadline.recipe import Recipe
 from leadline.save import write_bytes
 from leadline.train import build, checkpoint, teach
 
+log = logging.getLogger(__name__)
 WORDS = {  # folders of diffusers' pipelines, and the classes of what is in them
     "text_encoder": ["transformers", "CLIPTextModel"],
     "tokenizer": ["transformers", "CLIPTokenizer"],
@@ -55,7 +57,10 @@ def save(method: Any, folder: Path, recipe: Recipe, step: int, name: str, *, fp1
     )
     method.save(folder, fp16=fp16)
     if recipe.start:
-        _keep_words(build.home(recipe), folder)
+        try:
+            _keep_words(build.home(recipe)[0], folder)
+        except (WeightsError, OSError) as error:  # the model is whole without them
+            log.warning("%s: without text encoder and tokenizer of %s: %s", folder, recipe.start, error)
     if (folder / "card.yaml").exists():  # methods of tests have none
         write_bytes(folder / "README.md", readme(cards.read(folder / "card.yaml")).encode())
     return folder
