@@ -91,7 +91,7 @@ class E2EFT(stable_diffusion.Descendant):
             self.preset = replace(self.preset, stretch=True)
         autoencoder.requires_grad_(config.train_autoencoder is True)
         if config.train_autoencoder == "decoder":
-            for part in ("decoder", "post_quant_conv"):  # what a latent passes on its way to a picture
+            for part in latent.DECODERS:
                 network = getattr(autoencoder, part, None)
                 if isinstance(network, nn.Module):
                     network.requires_grad_(True)

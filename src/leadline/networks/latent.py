@@ -16,6 +16,8 @@ from leadline.errors import WeightsError, check_shape
 from leadline.networks.kept import Latents
 from leadline.networks.space_to_depth import SpaceToDepth
 
+DECODERS = ("decoder", "post_quant_conv")  # what a latent passes on its way to a picture
+
 
 def encode(autoencoder: nn.Module, x: Tensor) -> Tensor:
     """Pictures [B,3,H,W] in [-1,1] -> scaled latents [B,C,h,w]; the mean of a variational code, never a

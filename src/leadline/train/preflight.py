@@ -50,8 +50,8 @@ def check_latents(recipe: Recipe, method: nn.Module) -> None:
     """
     autoencoder = getattr(method, "autoencoder", None)
     own = [] if autoencoder is None else list(autoencoder.named_parameters())
-    after = ("decoder.", "post_quant_conv.")  # what a latent does not know of
-    if autoencoder is None or any(p.requires_grad for name, p in own if not name.startswith(after)):
+    before = [p for name, p in own if name.partition(".")[0] not in latent.DECODERS]
+    if autoencoder is None or any(p.requires_grad for p in before):
         raise TrainError("latents: this model has no frozen encoder: leave them out")
     plain = Options(flip=0).model_dump()
     for stage in recipe.plan:
