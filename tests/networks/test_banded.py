@@ -121,6 +121,23 @@ def test_values_far_from_zero_keep_their_statistics():
     compare(plain, pictures(), band_bytes=5_000)
 
 
+def test_moments_on_a_gpu_are_taken_of_contiguous_maps(monkeypatch):
+    network, x = autoencoder(), torch.rand(1, 3, 40, 56) * 2 - 1
+    here = latent.encode(specialise_autoencoder(network), x)
+    plain, maps = torch.native_group_norm, []
+
+    def as_a_gpu_does(x, *others):
+        assert x.is_contiguous()  # CUDA's kernel: "Expected X.is_contiguous(memory_format) to be true"
+        maps.append(x.shape)
+        return plain(x, *others)
+
+    monkeypatch.setattr(bands, "LAYOUTS", {})  # no processor among the devices
+    monkeypatch.setattr(torch, "native_group_norm", as_a_gpu_does)
+    there = latent.encode(specialise_autoencoder(network), x)
+    assert maps
+    torch.testing.assert_close(there, here, atol=1e-6, rtol=1e-5)
+
+
 def test_every_residual_block_of_the_published_structure_is_banded(monkeypatch):
     calls = []
     residual_block = bands.residual_block

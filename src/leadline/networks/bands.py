@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from leadline.networks import upsample, winograd
 
+LAYOUTS = {"cpu": torch.channels_last}  # of maps whose moments are wanted: GPUs take contiguous ones alone
 Fill = Callable[[Tensor, Tensor], object]  # rows of a map, and where what is made of them goes
 
 
@@ -150,8 +151,8 @@ def _moments(norm: nn.GroupNorm, x: Tensor, rows: int) -> tuple[Tensor, Tensor]:
     )
     for i, band in enumerate(bands):
         size = band.numel() // band.shape[1]
-        band = band.float().contiguous(memory_format=torch.channels_last)
         # torch's quickest moments; what it normalises on the way is not used
+        band = band.float().contiguous(memory_format=LAYOUTS.get(x.device.type, torch.contiguous_format))
         _, mean, rstd = torch.native_group_norm(
             band, None, None, 1, band.shape[1], size, norm.num_groups, norm.eps
         )
