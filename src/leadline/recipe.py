@@ -186,6 +186,8 @@ class Recipe(Part):
     defaults: Defaults | None = Field(
         None, description="steps and ensemble that the model shall predict with, as its card will say"
     )
+    licence: str | None = Field(None, description="of the model that comes out; none: its start's")
+    terms: str = Field("", description="what its data ask for, to be added to the terms of its start")
     data: Annotated[dict[str, DataEntry], BeforeValidator(_ratios)] = Field(min_length=1)
     order: Literal["exact", "marigold", "e2e-ft"] = Field(
         "exact",

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 import leadline
-from leadline import recipe
-from leadline.train import build, train
+from leadline import cards, recipe
+from leadline.train import build, result, train
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,29 @@ def test_a_start_that_is_gone_at_the_end_costs_its_words_alone(tmp_path):
     assert (outcome.model / "README.md").is_file()
     assert not (outcome.model / "text_encoder").exists()
     leadline.load(outcome.model, device="cpu")
+
+
+def test_a_card_says_what_it_was_made_from_and_nothing_of_what_that_was_good_for(tmp_path):
+    text = {
+        "method": "e2e-ft",
+        "start": "small",
+        "licence": "CC-BY-NC-SA-3.0",
+        "terms": "trained on street scenes that are not for sale",
+        "model": {"target": "normals", "frame": "opencv", "loss": "paper", "log_weight": 0},
+        "data": {"scenes": {"options": {"count": 2, "seed": 1}, "sizes": [[32, 32]]}},
+        "optimiser": {"lr": 1e-4},
+        "steps": 1,
+    }
+    chosen = recipe.load(str(text))
+    start = cards.get("small")
+    assert start.limits
+    folder = result.save(build.method(chosen), tmp_path / "model", chosen, 1, "mine")
+    card = cards.read(folder / "card.yaml")
+    assert (card.name, card.licence, card.terms) == ("mine", chosen.licence, chosen.terms)
+    assert card.summary == "normals by e2e-ft, trained from small"
+    assert card.training_data == f"{start.training_data}; then scenes"
+    assert (card.limits, card.intended_use, card.results) == ("", "", {})
+    assert chosen.terms in (folder / "README.md").read_text()
+    plain = chosen.model_copy(update={"licence": None, "terms": ""})
+    again = result.save(build.method(plain), tmp_path / "again", plain, 1, "other")
+    assert cards.read(again / "card.yaml").licence == start.licence

@@ -62,7 +62,7 @@ def home(recipe: Recipe) -> tuple[Path, Card | Ingredient]:
 def _of_prior(prior: Ingredient, method: str) -> Card:
     """The card of what becomes of a prior; its kind is known when it is saved."""
     return Card(
-        name="untitled",
+        name=prior.name,
         method=method,
         kind=Kind.affine_depth,
         config={"widen": True},

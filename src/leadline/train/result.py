@@ -41,20 +41,8 @@ def export(
 
 
 def save(method: Any, folder: Path, recipe: Recipe, step: int, name: str, *, fp16: bool = False) -> Path:
-    """The method as it is, with its card completed: name, data and length of the training."""
-    taught = recipe.self_training
-    data = ", ".join(
-        entry.set or key for key, entry in recipe.data.items() if key != teach.ENTRY or not taught
-    )
-    data += f", photographs labelled by {taught.teacher}" if taught else ""
-    before = f"{method.card.training_data}; then " if recipe.start else ""
-    method.card = method.card.model_copy(
-        update={
-            "name": name,
-            "training_data": before + data,
-            "made_with": f"leadline train: {step} steps of the recipe's {recipe.total_steps}",
-        }
-    )
+    """The method as it is, with a card of its own: what it was made from, how, and on what terms."""
+    method.card = method.card.model_copy(update=_facts(method, recipe, step) | {"name": name})
     method.save(folder, fp16=fp16)
     if recipe.start:
         try:
@@ -64,6 +52,27 @@ def save(method: Any, folder: Path, recipe: Recipe, step: int, name: str, *, fp1
     if (folder / "card.yaml").exists():  # methods of tests have none
         write_bytes(folder / "README.md", readme(cards.read(folder / "card.yaml")).encode())
     return folder
+
+
+def _facts(method: Any, recipe: Recipe, step: int) -> dict[str, Any]:
+    """What its training says of a model. What its start was good for, and how good, no longer holds."""
+    start, taught = method.card, recipe.self_training
+    data = ", ".join(
+        entry.set or key for key, entry in recipe.data.items() if key != teach.ENTRY or not taught
+    )
+    data += f", photographs labelled by {taught.teacher}" if taught else ""
+    before = f"{start.training_data}; then " if recipe.start else ""
+    origin = start.name if recipe.start else "random weights"
+    return {
+        "summary": f"{str(method.kind).replace('_', ' ')} by {recipe.method}, trained from {origin}",
+        "training_data": before + data,
+        "made_with": f"leadline train: {step} steps of the recipe's {recipe.total_steps}",
+        "licence": recipe.licence or start.licence,
+        "terms": "; ".join(filter(None, (start.terms, recipe.terms))),
+        "intended_use": "",
+        "limits": "",
+        "results": {},
+    }
 
 
 def _keep_words(start: Path, folder: Path) -> None:
