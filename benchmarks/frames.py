@@ -1,4 +1,5 @@
-"""The frames on which models are compared: four real test sets, two validation sets, rendered scenes.
+"""The frames on which models are compared: four real test sets, two validation sets, rendered scenes; and
+real frames that a variant is trained on, whose terms allow research alone.
 
 A set is data: where its depth files lie, their unit, the range in which depth counts, the crop. Every frame
 is photograph + metres + mask at one size, whatever it came from.
@@ -30,13 +31,14 @@ class FrameSet:
     """Frames of one place or camera, with the protocol that belongs to them."""
 
     name: str
-    split: str  # "test" or "validation"
+    split: str  # "test", "validation" or "train"
     depth: str  # glob of the depth files under the data folder
     count: int  # frames that must be there: a score over another number is another score
     unit: float  # stored value of one metre
     far_m: float  # depth beyond it does not count, predictions are clipped to it
     image: str = "{folder}/{stem}.jpg"
-    last: int = 0  # only the last so many, in the order of names; 0: all
+    start: int | None = None  # only files from this one, in the order of names; None: from the first
+    stop: int | None = None  # up to this one
     eigen_crop: bool = False
 
 
@@ -54,7 +56,19 @@ SETS = (
         256,
         80,
         image="kitti/image/{stem}.jpg",
-        last=8,
+        start=-8,
+    ),
+    FrameSet("heads", "train", "rgbd_indoor/sevenscenes_heads/*.png", 100, 1000, 10),
+    FrameSet("building", "train", "rgbd_indoor/rgbd_scene_tsdf/*.png", 25, 1000, 10),
+    FrameSet(
+        "kitti_jam_before",
+        "train",
+        "kitti/lidar_depth/raw20110926_*.png",
+        31,
+        256,
+        80,
+        image="kitti/image/{stem}.jpg",
+        stop=-8,
     ),
 )
 
@@ -75,17 +89,22 @@ class Frame:
 
 def real(root: Path, which: FrameSet) -> list[Frame]:
     """The frames of one real set, in the order of their names. DataError if one is missing."""
-    files = sorted(root.glob(which.depth))[-which.last :]
-    if len(files) != which.count:
+    return [_read(root, which, photo, file) for photo, file in files(root, which)]
+
+
+def files(root: Path, which: FrameSet) -> list[tuple[Path, Path]]:
+    """Photographs and depths of one real set. DataError if one is missing."""
+    depths = sorted(root.glob(which.depth))[which.start : which.stop]
+    if len(depths) != which.count:
         raise DataError(
-            f"set {which.name}: {len(files)} files match {root / which.depth}, {which.count} wanted: "
+            f"set {which.name}: {len(depths)} files match {root / which.depth}, {which.count} wanted: "
             "give the folder that holds kitti/ and rgbd_indoor/ with --data"
         )
-    return [_read(root, which, file) for file in files]
+    folder = depths[0].parent.relative_to(root)
+    return [(root / which.image.format(folder=folder, stem=depth.stem), depth) for depth in depths]
 
 
-def _read(root: Path, which: FrameSet, file: Path) -> Frame:
-    photo = root / which.image.format(folder=file.parent.relative_to(root), stem=file.stem)
+def _read(root: Path, which: FrameSet, photo: Path, file: Path) -> Frame:
     with Image.open(photo) as image, Image.open(file) as stored:
         rgb = np.asarray(image.convert("RGB"))
         depth = np.asarray(stored).astype(np.float32) / which.unit
@@ -125,7 +144,7 @@ def sources(root: Path, which: FrameSet) -> str:
     table = root / which.depth.split("/")[0] / "frames.csv"
     if not table.is_file():
         return "unknown"
-    stems = {file.stem for file in sorted(root.glob(which.depth))[-which.last :]}
+    stems = {file.stem for file in sorted(root.glob(which.depth))[which.start : which.stop]}
     folder = which.depth.split("/")[1]
     with table.open(newline="") as lines:
         rows = [row for row in csv.DictReader(lines) if row.get("group", folder) == folder]

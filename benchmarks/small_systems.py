@@ -11,8 +11,9 @@ cores can train.
 
 Before it, rendered scenes (`leadline data synth runs/mixed`, `runs/streets` with --kind street), and for
 fiffdepth and primedepth photographs in runs/textures, which the bundled depth model labels into runs/labelled
-and runs/labels. Every training is a recipe of recipes/ with the changes listed here, in a run folder of its
-own name. Figures per frame go to docs/results/small_systems/NAME.json, the page to docs/small_REPORT.md.
+and runs/labels; metricgold's variant on research data has its frames from --data. Every training is a recipe
+of recipes/ with the changes listed here, in a run folder of its own name. Figures per frame go to
+docs/results/small_systems/NAME.json, the page to docs/small_REPORT.md.
 --data adds real test frames, the folder that holds kitti/ and rgbd_indoor/. The last line is one JSON object:
 the means of all figures, and what they say of each question.
 """
@@ -20,12 +21,14 @@ the means of all figures, and what they say of each question.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import frames
 import numpy as np
 import small_scale
 import systems_measure
@@ -42,6 +45,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "small_systems"
 PAIR, PHOTOGRAPH = ROOT / "docs" / "images" / "fiffdepth_pair.png", ROOT / "examples" / "china.jpg"
 BUNDLED = "small"  # the depth model that teaches, and that twenty known points turn into metres
+RESEARCH = "metricgold-research"  # beside what is trained on scenes alone
 AVERAGE = "primedepth+small"  # of PrimeDepth and the bundled model, as the paper's Table 2 averages models
 
 
@@ -51,6 +55,7 @@ def without_photographs() -> str:
     return f"data={json.dumps({name: entry for name, entry in data.items() if name != 'photographs'})}"
 
 
+KINDS = ("image", "depth")
 PLAIN = ("model.objective=diffusion", "model.camera=none")  # the paper's
 FROM_PRIOR, NO_CLASSES = "start=prior", "model.segmentation=none"
 NO_ATTENTION = ("model.self_attention=false", "model.cross_attention=false")
@@ -79,6 +84,7 @@ REPORTS: dict[str, tuple[Training, ...]] = {
         Training(
             "metricgold-diffusion", "small-metricgold", "metricgold-vae", ("model.objective=diffusion",)
         ),
+        Training(RESEARCH, "small-metricgold-research", "metricgold-vae"),
     ),
     "primedepth": (
         _variant("primedepth"),  # Tab. 3: V.Full
@@ -124,6 +130,22 @@ def label(photographs: Path, folder: Path) -> None:
     write(folder / "pairs.yaml", f"pseudo_kind: {model.kind}\n")
 
 
+def research(data: Path, folder: Path) -> None:
+    """Real frames that no test holds, as a table of pairs with their cameras."""
+    rows = []
+    for which in (s for s in frames.SETS if s.split == "train"):
+        (folder / which.name).mkdir(parents=True, exist_ok=True)
+        for frame, originals in zip(frames.real(data, which), frames.files(data, which), strict=True):
+            names = [f"{which.name}/{kind}_{path.name}" for kind, path in zip(KINDS, originals, strict=True)]
+            for name, path in zip(names, originals, strict=True):
+                (folder / name).write_bytes(path.read_bytes())
+            camera = frame.camera
+            lens = (camera.fx, camera.fy, camera.cx, camera.cy) if camera else ("",) * 4
+            rows.append((*names, 1 / which.unit, *lens, which.name))
+    with save.atomic(folder / "pairs.csv") as temporary, temporary.open("w", newline="") as file:
+        csv.writer(file).writerows([(*KINDS, "scale", "fx", "fy", "cx", "cy", "group"), *rows])
+
+
 def stages(
     report: str, wanted: Sequence[Training], runs: Path, *, retrain: bool, data: Path | None, images: int
 ) -> Iterator[tuple[str, str]]:
@@ -134,6 +156,11 @@ def stages(
     if retrain and report == "primedepth" and not any((runs / "labels").glob("*.tar")):
         yield "labelling photographs", BUNDLED
         labels.label([runs / "textures"], runs / "labels", labels.Order(depth=BUNDLED))
+    if retrain and any(t.name == RESEARCH for t in wanted) and not (runs / "research" / "pairs.csv").exists():
+        if data is None:
+            raise UsageError(f"{RESEARCH} is trained on real frames: give their folder by --data")
+        yield "collecting frames", RESEARCH
+        research(data, runs / "research")
     for training in wanted:
         new = retrain and not finished(training.name, runs)
         if new:

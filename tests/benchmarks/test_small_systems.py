@@ -93,6 +93,32 @@ def test_every_training_is_a_recipe_that_starts_from_an_earlier_one(systems):
     assert set(untaught.data) == {"scenes", "streets"}
 
 
+def test_research_frames_become_pairs_with_their_cameras(systems, monkeypatch, tmp_path):
+    folder = tmp_path / "data/kitti"
+    for name in ("image", "lidar_depth"):
+        (folder / name).mkdir(parents=True)
+    for stem in ("a", "b", "c"):
+        Image.new("RGB", (6, 4)).save(folder / f"image/{stem}.png")
+        Image.fromarray(np.full((4, 6), 512, np.uint16)).save(folder / f"lidar_depth/{stem}.png")
+    (folder / "frames.csv").write_text("frame,fx,fy,cx,cy,width,height\na,5,5,2.5,1.5,6,4\nb,,,,,6,4\n")
+    which = systems.frames.FrameSet(
+        "few", "train", "kitti/lidar_depth/*.png", 2, 256, 80, image="kitti/image/{stem}.png", stop=-1
+    )
+    monkeypatch.setattr(systems.frames, "SETS", (which,))
+    systems.run.research(tmp_path / "data", tmp_path / "research")
+    pairs = open_set("manifest", tmp_path / "research/pairs.csv")
+    assert [pair.name for pair in pairs] == ["few/image_a.png", "few/image_b.png"]
+    assert pairs[0].camera.K[0].tolist() == [5, 0, 3]
+    assert pairs[1].camera is None
+    np.testing.assert_allclose(pairs[0].depth_m, 2)
+
+
+def test_research_frames_are_asked_for(systems, tmp_path):
+    wanted = systems.run.chosen("metricgold", [systems.run.RESEARCH])
+    with pytest.raises(UsageError, match="--data"):
+        list(systems.run.stages("metricgold", wanted, tmp_path, retrain=True, data=None, images=1))
+
+
 def systems_average(built):
     """The average's name; of each frame its figures are neither model's."""
     name = "primedepth+small"
