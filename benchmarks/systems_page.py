@@ -110,7 +110,7 @@ QUESTIONS: dict[str, tuple[Question, ...]] = {
     ),
 }
 EXTRA = {  # models that no question names
-    "metricgold": ("metricgold-vae", "metricgold-vae-linear"),
+    "metricgold": ("metricgold-vae", "metricgold-vae-linear", "metric"),
     "leakage": ("metricgold-vae",),
     "primedepth": ("small-primedepth-labels",),
 }
@@ -138,8 +138,9 @@ python benchmarks/small_systems.py metricgold --retrain  # and all trainings beh
 What the parts of [MetricGold](papers/metricgold.md) are worth, whose paper has no table: the prior is a
 hundred times smaller than Stable Diffusion, trainings take minutes, on rendered scenes. Metres are taken as
 they are; "one factor" is what is left when the scale of each frame is mended; `small` is the bundled affine
-model, fitted to the truth or to 20 known points. `metricgold-research` has also seen 156 real frames of three
-places, none of them a test's, whose terms allow research alone.
+model, fitted to the truth or to 20 known points. `metric` is the model in the package, trained longer on
+larger pictures; `metricgold-research` has also seen 156 real frames of three places, none of them a test's,
+whose terms allow research alone.
 """,
     "primedepth": """# PrimeDepth at small scale
 

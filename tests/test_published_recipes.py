@@ -139,7 +139,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "tokens": (2, 2),
     },
 }
-SMALL = ("small-", "e2e-small", "normals-small", "tiny")  # our own, at another scale
+SMALL = ("small-", "e2e-small", "normals-small", "metric-small", "tiny")  # our own, at another scale
 
 
 def facts(chosen: recipe.Recipe) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import leadline
-from leadline import align, cards, metrics
+from leadline import align, metrics
 from leadline.scenes import analytic
 
 ROOT = Path(__file__).parents[1]
@@ -31,15 +31,6 @@ def pictures():
         (150, 200, 160, 120),
     ]
     return [china[y : y + h, x : x + w] for y, x, h, w in [*boxes, (80, 80, 120, 160), (20, 40, 70, 260)]]
-
-
-def test_it_is_small_free_and_says_what_it_is(small):
-    folder = cards.BUNDLED / "small"
-    assert small.card.licence == "Apache-2.0"
-    assert small.card.parameters == sum(p.numel() for p in small.network.parameters()) <= 8_000_000
-    assert sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) <= 16_000_000
-    for promise in (small.card.training_data, small.card.limits, small.card.intended_use, small.card.summary):
-        assert len(promise) > 30
 
 
 def test_alone_in_batches_and_in_any_order_the_depth_is_the_same(small, pictures):

@@ -142,6 +142,7 @@ def test_everything_trained_is_measured_and_every_figure_is_finite(built):
     assert {name for what, name in built.done if what == "measuring"} == {
         *MODELS,
         "small",
+        "metric",
         systems_average(built),
     }
     one = json.loads((built.home / "results/fiffdepth.json").read_text())["figures"]
