@@ -218,13 +218,12 @@ def tokens(attention: Any, y: Tensor, text: Tensor, place: Tensor | None) -> Ten
     k, v = (_split(layer(text), heads) for layer in (attention.to_k, attention.to_v))
     if place is None:
         return _out(attention, F.scaled_dot_product_attention(_split(attention.to_q(y), heads), k, v))
-    kind = _exact(y)
-    k = k.to(kind).transpose(2, 3)  # [B,heads,d,N]
+    k = k.float().transpose(2, 3)  # [B,heads,d,N]; before they are scaled, scores may exceed float16
     out = torch.empty_like(y)
     some = max(1, CHUNK_BYTES // (4 * len(y) * place.shape[2]))
     for first in range(0, y.shape[1], some):
         rows = slice(first, first + some)
-        q = _split(attention.to_q(y[:, rows]), heads).to(kind)
+        q = _split(attention.to_q(y[:, rows]), heads).float()
         probability = torch.softmax((q @ k).float() * q.shape[-1] ** -0.5, dim=-1)  # [B,heads,c,N]
         place[:, rows] = probability.transpose(1, 2).flatten(2)
         out[:, rows] = _out(attention, probability.to(v.dtype) @ v)
