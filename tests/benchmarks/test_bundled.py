@@ -154,6 +154,10 @@ def test_a_missing_frame_is_an_error(bundled, tmp_path):
         bundled.frames.real(tmp_path, _set(bundled, "livingroom"))
 
 
-def test_test_and_validation_frames_never_meet(bundled):
-    names = {(s.split, s.depth.split("/")[1] + s.depth.split("/")[2][:3]) for s in bundled.frames.SETS}
-    assert len({name for _, name in names}) == len(bundled.frames.SETS)
+def test_sets_of_frames_never_meet(bundled):
+    """Not even in one recording: what shares a folder has other files of it, or another name."""
+    sets = bundled.frames.SETS
+    names = {(s.depth, s.depth.split("/")[1] + s.depth.split("/")[2][:3]) for s in sets}
+    assert len({name for _, name in names}) == len({s.depth for s in sets})
+    numbers = [(s.depth, number) for s in sets for number in range(100)[s.start : s.stop]]
+    assert len(set(numbers)) == len(numbers)
