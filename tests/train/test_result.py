@@ -16,6 +16,15 @@ import leadline
 from leadline import cards, recipe
 from leadline.train import build, result, train
 
+ONE_STEP = {  # what these recipes share
+    "data": {"scenes": {"options": {"count": 2, "seed": 1}, "sizes": [[32, 48]]}},
+    "optimiser": {"lr": 1e-4},
+    "steps": 1,
+    "every": {"validate": 0, "sample": 0},
+    "workers": 0,
+    "device": "cpu",
+}
+
 
 @pytest.mark.parametrize(
     ("method", "target", "pipeline"),
@@ -37,13 +46,7 @@ def test_diffusers_reads_what_was_trained_and_predicts_the_same(method, target, 
         "card": "marigold-normals-v1-1" if target == "normals" else "marigold-depth-v1-1",
         "model": {"target": target, "size": {"processing_res": 40}},
         "defaults": {"steps": 2, "ensemble": 1},
-        "data": {"scenes": {"options": {"count": 2, "seed": 1}, "sizes": [[32, 48]]}},
-        "optimiser": {"lr": 1e-4},
-        "steps": 1,
-        "every": {"validate": 0, "sample": 0},
-        "workers": 0,
-        "device": "cpu",
-    }
+    } | ONE_STEP
     model = train(recipe.load(str(text)), tmp_path / "run").model
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -68,13 +71,7 @@ def test_a_start_that_is_gone_at_the_end_costs_its_words_alone(tmp_path):
         "method": "marigold",
         "start": str(start),
         "card": "marigold-depth-v1-1",
-        "data": {"scenes": {"options": {"count": 2, "seed": 1}, "sizes": [[32, 48]]}},
-        "optimiser": {"lr": 1e-4},
-        "steps": 1,
-        "every": {"validate": 0, "sample": 0},
-        "workers": 0,
-        "device": "cpu",
-    }
+    } | ONE_STEP
     chosen = recipe.load(str(text))
     method = build.method(chosen)
     shutil.rmtree(start)
@@ -92,10 +89,7 @@ def test_a_card_says_what_it_was_made_from_and_nothing_of_what_that_was_good_for
         "licence": "CC-BY-NC-SA-3.0",
         "terms": "trained on street scenes that are not for sale",
         "model": {"target": "normals", "frame": "opencv", "loss": "paper", "log_weight": 0},
-        "data": {"scenes": {"options": {"count": 2, "seed": 1}, "sizes": [[32, 32]]}},
-        "optimiser": {"lr": 1e-4},
-        "steps": 1,
-    }
+    } | ONE_STEP
     chosen = recipe.load(str(text))
     start = cards.get("small")
     assert start.limits
