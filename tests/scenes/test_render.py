@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from leadline.scenes import CLASSES, LAYOUTS, Scene, Textures, render, shapes
+from leadline.scenes.render import picture
+from leadline.scenes.world import Light, Stage, World
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +106,26 @@ def test_fields_of_view_cover_forty_to_a_hundred_degrees() -> None:
     assert min(fovs) >= 39.9
     assert max(fovs) <= 100.1
     assert max(fovs) - min(fovs) > 30
+
+
+def test_the_sun_enters_a_walled_room_by_its_opening_alone() -> None:
+    def seen(power: float, *, opening: bool, walled: bool = True) -> torch.Tensor:
+        world = World(np.random.default_rng(0), Textures())
+        paint = world.paint((0.7, 0.7, 0.7))
+        with world.thing("ceiling", 0, 0):
+            world.box((0, -2.5, 0), (2.1, 0.05, 2.1), paint)
+        for side in range(1 if opening else 0, 4):
+            with world.thing("wall", 0, 0, side * math.pi / 2):
+                world.box((0, -1.25, 2.05), (2.1, 1.25, 0.05), paint)
+        with world.thing("floor", 0, 0):
+            world.box((0, 0.05, 0), (2.1, 0.05, 2.1), paint)
+        sun = Light((0.0, -0.5, 0.866), (power,) * 3, is_sun=True)
+        stage = Stage(np.array([0.0, -1.5, -1.5]), pitch=0.6, lights=[sun], walled=walled)
+        return picture(world, stage, (24, 32), kind="box").rgb
+
+    assert torch.equal(seen(3.0, opening=False), seen(0.0, opening=False))
+    assert (seen(3.0, opening=True) - seen(0.0, opening=True)).abs().max() > 0.1
+    assert (seen(3.0, opening=False, walled=False) - seen(0.0, opening=False)).abs().max() > 0.1
 
 
 def test_photographs_are_used_where_given() -> None:

@@ -1,8 +1,11 @@
-"""Rooms, corridors and laid tables: walls, furniture along them, lamps; and where the camera stands."""
+"""Rooms by lamplight and sunlight, corridors, laid tables: walls, furniture along them; and where the camera
+stands.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -14,10 +17,34 @@ STRONG = ((0.35, 0.1, 0.08), (0.12, 0.2, 0.3), (0.2, 0.3, 0.2), (0.5, 0.35, 0.12
 
 
 def room(world: World) -> Stage:
-    rng = world.rng
-    w, d, h = rng.uniform(1.2, 3.5), rng.uniform(1.4, 4.5), rng.uniform(2.2, 3.2)
+    w, d, h = _extent(world)
     _shell(world, w, d, h)
-    for side in range(4):
+    return _lamplight(world, _furnished(world, w, d, h, range(4)), w, d, h)
+
+
+def sunroom(world: World) -> Stage:
+    """A room with a wide window or a glass door, by which the sun comes in: on floor, walls and furniture lie
+    patches with sharp borders that are nobody's edges, and each wall is as bright as it faces the window.
+    """
+    rng = world.rng
+    w, d, h = _extent(world)
+    side = int(rng.integers(4))
+    _shell(world, w, d, h, window=side)
+    stage = _furnished(world, w, d, h, [other for other in range(4) if other != side])
+    reach = (d, w)[side % 2]
+    return _sunshine(world, stage, side * math.pi / 2, reach, h)
+
+
+def _extent(world: World) -> tuple[float, float, float]:
+    """Half width, half depth, height in metres."""
+    rng = world.rng
+    return rng.uniform(1.2, 3.5), rng.uniform(1.4, 4.5), rng.uniform(2.2, 3.2)
+
+
+def _furnished(world: World, w: float, d: float, h: float, sides: Iterable[int]) -> Stage:
+    """Furniture along these walls and in the middle, and a camera among it."""
+    rng = world.rng
+    for side in sides:
         if rng.random() < 0.75:
             groups.along_wall(world, side, *((d, w), (w, d))[side % 2])
     for _ in range(int(rng.integers(0, 4))):  # in the middle, any way round
@@ -31,7 +58,7 @@ def room(world: World) -> Stage:
         groups.laid_table(world, rng.uniform(-w, w) * 0.4, rng.uniform(-d, d) * 0.4, chairs=chairs)
     stage = _standing(world, w, d, h)
     world.clear_around(stage.position, 0.3, SURROUNDINGS)
-    return _lamplight(world, stage, w, d, h)
+    return stage
 
 
 def _standing(world: World, w: float, d: float, h: float) -> Stage:
@@ -96,8 +123,10 @@ def table_top(world: World) -> Stage:
     return _lamplight(world, stage, w, d, h)
 
 
-def _shell(world: World, w: float, d: float, h: float) -> None:
-    """Floor, ceiling and four walls with what hangs on them; half width, half depth, height in metres."""
+def _shell(world: World, w: float, d: float, h: float, window: int | None = None) -> None:
+    """Floor, ceiling and four walls with what hangs on them; half width, half depth, height in metres. The
+    wall of number `window` is mostly an opening.
+    """
     rng = world.rng
     with world.thing("floor", 0, 0):
         floor = world.material(
@@ -112,6 +141,10 @@ def _shell(world: World, w: float, d: float, h: float) -> None:
     for side in range(4):
         reach, run = ((d, w), (w, d))[side % 2]
         cover = same if rng.random() < 0.75 else _wall_cover(world)
+        if side == window:
+            with world.thing("wall", 0, 0, side * math.pi / 2):
+                _opening(world, reach, run, h, cover)
+            continue
         with world.thing("wall", 0, 0, side * math.pi / 2):
             world.box((0, -h / 2, reach + 0.05), (run + 0.1, h / 2, 0.05), cover)
             if rng.random() < 0.6:
@@ -124,6 +157,51 @@ def _shell(world: World, w: float, d: float, h: float) -> None:
                 (rng.uniform(0.4, 1.2), 0.008, rng.uniform(0.4, 1.5)),
                 world.material("stripes", "checker", "speckle", "poster"),
             )
+
+
+def _opening(world: World, reach: float, run: float, h: float, cover: Material) -> None:
+    """A wall with a wide window or glass door in it, frames, curtains drawn aside, and what is to be seen
+    outside.
+    """
+    rng = world.rng
+    half = run * rng.uniform(0.4, 0.95)
+    middle = rng.uniform(half - run, run - half)
+    sill = 0.03 if rng.random() < 0.5 else rng.uniform(0.4, 1.0)
+    lintel = rng.uniform(max(sill + 0.8, 1.8), h - 0.08)
+    z, thick = reach + 0.05, 0.05
+    for low, high in ((-run - 0.1, middle - half), (middle + half, run + 0.1)):
+        world.box(((low + high) / 2, -h / 2, z), ((high - low) / 2, h / 2, thick), cover)
+    world.box((middle, -sill / 2, z), (half, sill / 2, thick), cover)
+    world.box((middle, -(lintel + h) / 2, z), (half, (h - lintel) / 2, thick), cover)
+    with world.thing("windowpane", middle, reach):
+        frame, bar = world.material("plain", "planks"), rng.uniform(0.015, 0.05)
+        for x in np.linspace(-half, half, int(rng.integers(2, 7))):
+            world.box((x, -(sill + lintel) / 2, 0.03), (bar, (lintel - sill) / 2, 0.03), frame)
+        for y in (sill, lintel, *rng.uniform(sill, lintel, int(rng.integers(0, 2)))):
+            world.box((0, -y, 0.03), (half, bar, 0.03), frame)
+    for x in (middle - half, middle + half):
+        if rng.random() < 0.6:
+            with world.thing("curtain", float(np.clip(x, 0.4 - run, run - 0.4)), reach - 0.12):
+                objects.curtain(world)
+    _outside(world, reach, run)
+
+
+def _outside(world: World, reach: float, run: float) -> None:
+    """Ground somewhat lower than the floor, and a wall, a hedge, trees or a house behind it, or only sky."""
+    rng = world.rng
+    with world.thing("earth", 0, reach, 0, rng.uniform(0.03, 1.0)):
+        covering = world.material("grass", "tile", "stones", "speckle", tile=(0.5, 4), photo=0.12, shine=0.0)
+        world.add(shapes.SQUARE, (0, 0, 500.15), (500, 0.01, 500), covering)
+        if rng.random() < 0.6:
+            tall, far = rng.uniform(0.5, 2.0), rng.uniform(1.0, 8.0)
+            world.box(
+                (0, -tall, far), (20, tall, 0.1), world.material("brick", "foliage", "planks", "plaster")
+            )
+        for _ in range(int(rng.integers(0, 6))):
+            label, make = objects.OUTDOOR[rng.integers(len(objects.OUTDOOR))]
+            far = rng.uniform(16, 30) if label == "house" else rng.uniform(2.5, 12)
+            with world.thing(label, rng.uniform(-2, 2) * run, far, rng.uniform(-math.pi, math.pi)):
+                make(world)
 
 
 def _wall_cover(world: World) -> Material:
@@ -190,4 +268,25 @@ def _lamplight(world: World, stage: Stage, w: float, d: float, h: float) -> Stag
         rng.uniform(math.log(0.15), math.log(1.2))
     )  # from one bare lamp to light from everywhere
     stage.ambient = (level, level * rng.uniform(0.85, 1.05), level * rng.uniform(0.75, 1.15))
+    return stage
+
+
+def _sunshine(world: World, stage: Stage, outwards: float, reach: float, h: float) -> Stage:
+    """A sun that stands before the window, the window itself as a wide soft lamp, and what the room throws
+    back; `outwards`: where the window looks, in radians.
+    """
+    rng = world.rng
+    height, azimuth = rng.uniform(0.25, 0.9), outwards + rng.uniform(-0.9, 0.9)
+    towards = (math.cos(height) * math.sin(azimuth), -math.sin(height), math.cos(height) * math.cos(azimuth))
+    power, warm = math.exp(rng.uniform(math.log(1.5), math.log(8.0))), rng.uniform(0.7, 1.0)
+    sun = Light(towards, (power, power * (0.4 + 0.6 * warm), power * warm * 0.9), is_sun=True)
+    soft = rng.uniform(0.3, 2.0) * max(reach, 1.0) ** 2
+    beyond = reach + rng.uniform(0.1, 0.8)
+    place = (beyond * math.sin(outwards), -h * rng.uniform(0.4, 0.7), beyond * math.cos(outwards))
+    stage.lights = [sun, Light(place, (soft, soft, soft * rng.uniform(0.95, 1.15)))]
+    stage.walled = True
+    level = math.exp(rng.uniform(math.log(0.15), math.log(1.0)))
+    stage.ambient = (level, level * rng.uniform(0.9, 1.05), level * rng.uniform(0.85, 1.15))
+    sky = math.exp(rng.uniform(math.log(1.0), math.log(5.0)))
+    stage.sky_low, stage.sky_high = (sky, sky, sky), (sky * 0.5, sky * 0.7, sky)
     return stage

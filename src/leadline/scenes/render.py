@@ -234,7 +234,7 @@ def _lighting(
     ambient = (0.75 - 0.25 * normal[1]) * _openness(world, solids, points, normal)  # y points down
     total = _column(stage.ambient, device) * ambient
     outer = [
-        CLASSES[label] in SURROUNDINGS - {"building"} or m.glow > 1
+        (CLASSES[label] in SURROUNDINGS - {"building"} and not stage.walled) or m.glow > 1
         for label, m in zip(world.labels, world.materials, strict=True)
     ]
     camera = torch.tensor(stage.position, dtype=torch.float32, device=device)

@@ -87,6 +87,7 @@ class Stage:
     fov: float = 60.0  # degrees, over the longer side of the picture
     lights: list[Light] = field(default_factory=list)
     ambient: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    walled: bool = False  # surroundings cast shadows too: the sun comes in by windows alone
     fog: float = 0.0  # extinction per metre
     sky_low: tuple[float, float, float] = (0.8, 0.85, 0.9)
     sky_high: tuple[float, float, float] = (0.3, 0.5, 0.85)
