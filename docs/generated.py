@@ -6,7 +6,8 @@
     <!-- protocol: marigold -->                     what a protocol does, and on which data sets
 
 are replaced when the site is built. What a card does not hold is left out, and so are results that are not
-there. A result is a file {"command": ..., "machine": ..., "figures": the last line that a benchmark printed}.
+there. A result is a file {"command": ..., "machine": ..., "figures": the last line that a benchmark printed};
+figures by size are a row each.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {  # of benchmarks: hea
     "first_image_s": ("first picture, s", "{:.2g}".format),
     "image_s": ("each further one, s", "{:.2g}".format),
     "peak_mib": ("peak memory, MiB", "{:.0f}".format),
-    "time_ratio": ("time, diffusers' = 1", "{:.2f}".format),
-    "memory_ratio": ("memory beyond the weights, diffusers' = 1", "{:.2f}".format),
+    "time_ratio": ("time, the other's = 1", "{:.2f}".format),
+    "memory_ratio": ("memory beyond the weights, the other's = 1", "{:.2f}".format),
     "speed_ratio": ("our speed, Marigold's = 1", "{:.1f}".format),
     "dense_speed_ratio": ("with every pixel known", "{:.1f}".format),
     "max_difference": ("largest difference", "{:.0e}".format),
@@ -62,6 +63,9 @@ FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {  # of benchmarks: hea
     "whole_seconds": ("seconds: whole", "{:.2f}".format),
     "at_once_seconds": ("at once", "{:.2f}".format),
     "tiles_seconds": ("in tiles", "{:.2f}".format),
+    "peak_gib": ("our whole process, GiB", "{:.1f}".format),
+    "plain_overhead": ("plain engine", "{:.1%}".format),
+    "ray_overhead": ("Ray, one worker", "{:.1%}".format),
 }
 
 
@@ -110,11 +114,22 @@ def results(files: str, *wanted: str) -> str:
         return ""
     headings, writers = zip(*(FIGURES[name] for name in wanted), strict=True)
     rows = [
-        [*(write(one["figures"][name]) for name, write in zip(wanted, writers, strict=True)), one["machine"]]
+        [*map(_written, writers, (figures[name] for name in wanted)), one["machine"]]
         for one in found
+        for figures in _by_size(one["figures"])
     ]
     commands = dict.fromkeys(f"`{one['command']}`" for one in found)
     return "\n".join([*_table([*headings, "on"], rows), "", f"Measured with {', '.join(commands)}."])
+
+
+def _by_size(figures: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row each where a benchmark has figures of several sizes."""
+    sizes = [{"size": int(size), **own} for size, own in figures.items() if isinstance(own, dict)]
+    return sizes or [figures]
+
+
+def _written(write: Callable[[float], str], value: float | None) -> str:
+    return "" if value is None else write(value)
 
 
 def protocol(name: str) -> str:

@@ -106,6 +106,16 @@ def test_results_say_where_and_how_they_were_measured(tmp_path, monkeypatch):
     ]
 
 
+def test_results_of_several_sizes_are_a_row_each_and_what_was_not_measured_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(generated, "RESULTS", tmp_path)
+    small, large = {"time_ratio": 0.5, "peak_gib": 3.04}, {"time_ratio": None, "peak_gib": 9.0}
+    _store(tmp_path / "one.json", **{"256": small, "1024": large})
+    assert generated.results("one", "size", "time_ratio", "peak_gib").splitlines()[2:4] == [
+        "| 256 | 0.50 | 3.0 | a desk |",
+        "| 1024 |  | 9.0 | a desk |",
+    ]
+
+
 @pytest.mark.parametrize("file", RESULTS, ids=lambda file: file.name)
 def test_stored_results_name_a_benchmark_of_ours_and_its_machine(file):
     stored = json.loads(file.read_text(encoding="utf-8"))
