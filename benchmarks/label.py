@@ -1,13 +1,14 @@
 """What labelling costs beyond its network: the engines beside a bare loop of the same model.
 
-    python benchmarks/label.py --photographs 40 --rounds 3
+    python benchmarks/label.py --photographs 128 --rounds 5
 
 Three ways over the same 640x480 JPEGs, in turn, each in a process of its own, with one processor for the
 network: a loop that reads, predicts and keeps nothing; `leadline label`, which also encodes, hashes, writes
 and syncs shards; and the same on Ray with one worker. Loading the model counts for none of them; what a run
-does once (plan, index, contact sheet; on Ray, starting it and its first shard) is printed apart. The
-overhead is the median over rounds of seconds per photograph, as a share of the bare loop's. The last line is
-one JSON object: plain_overhead, ray_overhead (null without Ray).
+does once (plan, index, contact sheet, starting a worker) is printed apart: on Ray, a photograph takes what
+all of them take longer than half of them. The overhead is the median over rounds of seconds per photograph,
+as a share of the bare loop's. The last line is one JSON object: plain_overhead, ray_overhead (null without
+Ray).
 """
 
 from __future__ import annotations
@@ -55,35 +56,53 @@ def bare(model: str, paths: list[Path], threads: int) -> dict[str, float]:
     return {"seconds": (time.perf_counter() - begin) / len(paths), "once": 0.0}
 
 
-def labelled(model: str, paths: list[Path], threads: int, engine: str, per_shard: int) -> dict[str, float]:
-    """Label into shards; on Ray the first shard, in which the worker starts, counts as what is done once."""
+def plain(model: str, paths: list[Path], threads: int, per_shard: int) -> dict[str, float]:
+    """Label into shards; their own seconds count."""
     import torch
 
     from leadline.label import Order, label, run
 
     torch.set_num_threads(threads)
     order = Order(depth=model, device="cpu", batch_size=BATCH)
-    if engine == "plain":
-        networks = run.load(order)
-        assert networks.depth is not None
-        networks.depth(paths[0])  # warm-up
-        run.load = lambda order: networks
+    networks = run.load(order)
+    assert networks.depth is not None
+    networks.depth(paths[0])  # warm-up
+    run.load = lambda order: networks
     with tempfile.TemporaryDirectory() as out:
         begin = time.perf_counter()
-        workers = 1 if engine == "ray" else None
-        label([paths[0].parent], out, order, per_shard=per_shard, engine=engine, workers=workers)
+        label(paths, out, order, per_shard=per_shard)
         whole = time.perf_counter() - begin
-        shards = [json.loads(line) for line in (Path(out) / "runs.jsonl").read_text().splitlines()]
-    counted = [line for line in shards if "seconds" in line][1 if engine == "ray" else 0 :]
-    seconds = sum(line["seconds"] for line in counted)
-    return {"seconds": seconds / sum(line["count"] for line in counted), "once": whole - seconds}
+        lines = [json.loads(line) for line in (Path(out) / "runs.jsonl").read_text().splitlines()]
+    seconds = sum(line["seconds"] for line in lines if "seconds" in line)
+    return {"seconds": seconds / len(paths), "once": whole - seconds}
+
+
+def on_ray(model: str, paths: list[Path], per_shard: int) -> dict[str, float]:
+    """The same by one worker: all, and half of them."""
+    from leadline.label import Order, label
+
+    order = Order(depth=model, device="cpu", batch_size=BATCH)
+
+    def whole(some: list[Path]) -> float:
+        with tempfile.TemporaryDirectory() as out:
+            begin = time.perf_counter()
+            label(some, out, order, per_shard=per_shard, engine="ray", workers=1)
+            return time.perf_counter() - begin
+
+    whole(paths[:1])  # Ray starts
+    half = len(paths) // 2
+    first, both = whole(paths[:half]), whole(paths)
+    seconds = (both - first) / (len(paths) - half)
+    return {"seconds": seconds, "once": first - half * seconds}
 
 
 def child(side: str, args: argparse.Namespace) -> dict[str, float]:
     paths = sorted(args.folder.iterdir())
     if side == "bare":
         return bare(args.model, paths, args.threads)
-    return labelled(args.model, paths, args.threads, side, args.per_shard)
+    if side == "plain":
+        return plain(args.model, paths, args.threads, args.per_shard)
+    return on_ray(args.model, paths, args.per_shard)
 
 
 def measure(side: str, folder: Path, args: argparse.Namespace) -> dict[str, float]:
@@ -103,9 +122,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="small", help="name or folder of a model of depth")
-    parser.add_argument("--photographs", type=int, default=40)
-    parser.add_argument("--per-shard", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--photographs", type=int, default=128)
+    parser.add_argument("--per-shard", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="of the network")
     parser.add_argument("--without-ray", action="store_true")
     parser.add_argument("--child", choices=SIDES, help=argparse.SUPPRESS)

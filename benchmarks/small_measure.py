@@ -248,10 +248,15 @@ def _sheet(rows: Sequence[Tensor], file: Path) -> None:
 
 def store(figures: dict[str, Any], file: Path) -> None:
     """As JSON, five digits; the run's sheet goes along as a picture by the page."""
-    rounded = {
-        label: {metric: [float(f"{x:.5g}") for x in values] for metric, values in own.items()}
-        for label, own in figures["figures"].items()
-    }
     file.parent.mkdir(parents=True, exist_ok=True)
     with save.atomic(file) as temporary:
-        temporary.write_text(json.dumps(figures | {"figures": rounded}) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(rounded(figures)) + "\n", encoding="utf-8")
+
+
+def rounded(results: dict[str, Any]) -> dict[str, Any]:
+    """The same with figures of five digits."""
+    figures = {
+        label: {metric: [float(f"{x:.5g}") for x in values] for metric, values in own.items()}
+        for label, own in results["figures"].items()
+    }
+    return results | {"figures": figures}

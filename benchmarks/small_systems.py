@@ -30,6 +30,7 @@ from pathlib import Path
 
 import frames
 import numpy as np
+import small_measure
 import small_scale
 import systems_measure
 import systems_page
@@ -184,12 +185,8 @@ def stages(
 
 def keep(name: str, found: systems_measure.Results) -> None:
     """As JSON, five digits."""
-    rounded = {
-        label: {metric: [float(f"{x:.5g}") for x in values] for metric, values in own.items()}
-        for label, own in found["figures"].items()
-    }
     RESULTS.mkdir(parents=True, exist_ok=True)
-    write(RESULTS / f"{name}.json", json.dumps({"name": name} | found | {"figures": rounded}) + "\n")
+    write(RESULTS / f"{name}.json", json.dumps({"name": name} | small_measure.rounded(found)) + "\n")
 
 
 def stored(name: str) -> bool:

@@ -9,7 +9,6 @@ Each frame's own camera is given to models that want one; "no camera" leaves the
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ Results = dict[str, Any]
 def measure(run: Path, data: Path | None, images: int) -> Results:
     """All figures of a finished run's model, with what is known of its training."""
     model = leadline.load(run / "model", device="cpu")
-    facts = small_measure.length(run) | {"method": model.card.method, "machine": machine()}
+    facts = small_measure.length(run) | {"method": model.card.method, "machine": small_measure.machine()}
     if model.method.config.model_dump().get("stage") == "vae":
         return facts | {"figures": {"scenes": rebuilt(model.method, run.parent / "held_out", images)}}
     return facts | {"figures": figures(model, data, images)}
@@ -47,7 +46,11 @@ def measure(run: Path, data: Path | None, images: int) -> Results:
 def bundled(name: str, data: Path | None, images: int) -> Results:
     """Figures of a model that was not trained here."""
     model = leadline.load(name, device="cpu")
-    return {"method": model.card.method, "machine": machine(), "figures": figures(model, data, images)}
+    return {
+        "method": model.card.method,
+        "machine": small_measure.machine(),
+        "figures": figures(model, data, images),
+    }
 
 
 def average(names: Sequence[str], data: Path | None, images: int) -> Results:
@@ -59,11 +62,7 @@ def average(names: Sequence[str], data: Path | None, images: int) -> Results:
             metres = np.mean([fitted(model(frame.rgb), frame, frame.valid) for model in models], axis=0)
             for metric, value in scores(metres, frame, frame.valid, edges=name == "scenes").items():
                 found.setdefault(name, {}).setdefault(metric, []).append(value)
-    return {"method": "average", "machine": machine(), "figures": found}
-
-
-def machine() -> str:
-    return f"{platform.machine()}, torch {torch.__version__}"
+    return {"method": "average", "machine": small_measure.machine(), "figures": found}
 
 
 def test_sets(data: Path | None, images: int) -> dict[str, Sequence[Frame]]:

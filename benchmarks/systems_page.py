@@ -191,8 +191,8 @@ def with_oracle(found: Results) -> Results:
         return found
     one, other = (found[name]["figures"] for name in ("primedepth", "small"))
     best: dict[str, dict[str, list[float]]] = {}
-    for label in one.keys() & other.keys():
-        for metric in one[label].keys() & other[label].keys():
+    for label in (label for label in one if label in other):
+        for metric in (metric for metric in one[label] if metric in other[label]):
             better = min if metric in SMALLER else max
             pairs = zip(one[label][metric], other[label][metric], strict=True)
             best.setdefault(label, {})[metric] = [better(pair) for pair in pairs]

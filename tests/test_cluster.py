@@ -16,7 +16,7 @@ from leadline import cluster
 from leadline.errors import LeadlineError, UsageError
 
 needs_ray = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'leadline[ray]'"
+    importlib.util.find_spec("ray") is None, reason="needs Ray: pip install '.[ray]'"
 )
 
 

@@ -81,7 +81,8 @@ def test_what_is_dumped_loads_to_an_equal_document():
         ),
         ("method: marigold\noptimiser: {lr: 1}\n", "text: method: no such method, found 'marigold'"),
         ("optimiser: {lr: 1}\n", "text: method: Field required"),
-        ("{}", "(1 more like this)"),
+        ("{}", "text: method: Field required; optimiser: Field required"),
+        ("method: 1\nsteps: x\na: 1\nb: 2\nc: 3\n", "and "),
     ],
 )
 def test_errors_name_the_key_and_what_would_be_right(text, says):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NARROWEST, WIDEST = 5.0, 170.0  # degrees; outside, the unit of the focal length is the likelier explanation
 FILM_DIAGONAL_MM = math.hypot(36, 24)
+ASSUMED_FOV = 60.0  # degrees across a picture whose camera nobody knows
 FloatArray = NDArray[np.floating[Any]]
 EXIF_IFD, FOCAL_LENGTH_35MM = 0x8769, 0xA405
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from leadline import errors
-from leadline.errors import LeadlineError, UsageError
+from leadline.errors import LeadlineError, UsageError, extra
 
 Row = dict[str, Any]
 ATTEMPTS = 3
@@ -123,7 +123,5 @@ def _ray() -> Any:
         import ray
         import ray.data
     except ImportError as error:
-        raise UsageError(
-            "engine ray needs Ray, which is not installed: pip install 'leadline[ray]'"
-        ) from error
+        raise UsageError(f"engine ray needs Ray, which is not installed: {extra('ray')}") from error
     return ray

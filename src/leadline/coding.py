@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from leadline.camera import normal_signs
 from leadline.prediction import Kind
 from leadline.presets import Preset
 
@@ -188,6 +189,15 @@ def publish(value: Tensor, kind: Kind, preset: Preset, restore: Callable[..., Te
         return unit(n, preset) if preset.renormalise else n
     value = stretch(value) if preset.stretch else (value + 1) / 2
     return restore(value).clamp(0, 1)
+
+
+def turned(n: Tensor, from_frame: str, to_frame: str) -> Tensor:
+    """Vectors [B,3,H,W] from one frame of `leadline.camera.NORMAL_FRAMES` to another.
+
+    >>> turned(torch.tensor([0.0, 1.0, 1.0]).view(1, 3, 1, 1), "opengl", "opencv").flatten().tolist()
+    [0.0, -1.0, -1.0]
+    """
+    return n * n.new_tensor(normal_signs(from_frame, to_frame)).view(1, 3, 1, 1)
 
 
 def unit(n: Tensor, preset: Preset) -> Tensor:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from leadline.errors import DocumentError, did_you_mean
 
 MAX_BYTES = 1_000_000
+SHOWN = 3  # faults of a document at once
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -54,13 +55,14 @@ def parse(source: Path | str) -> dict[str, Any]:
 
 
 def validate(data: Mapping[str, Any], model: type[M], name: str = "document") -> M:
-    """A dictionary -> the validated object. Raises DocumentError that names the first wrong key."""
+    """A dictionary -> the validated object. Raises DocumentError that names the first wrong keys."""
     try:
         return model.model_validate(dict(data), extra="forbid")
     except ValidationError as error:
-        first, *others = error.errors(include_url=False)
-        more = f" ({len(others)} more like this)" if others else ""
-        raise DocumentError(f"{name}: {_explain(first, model)}{more}") from None
+        errors = error.errors(include_url=False)
+        said = "; ".join(_explain(one, model) for one in errors[:SHOWN])
+        more = f"; and {len(errors) - SHOWN} more" if len(errors) > SHOWN else ""
+        raise DocumentError(f"{name}: {said}{more}") from None
 
 
 def dump(document: BaseModel) -> str:
@@ -140,7 +142,8 @@ def _explain(error: Mapping[str, Any], model: type[BaseModel]) -> str:
     path = [part for part in error["loc"] if part != "[key]"]
     where = ".".join(str(part) for part in path)
     if error["type"] != "extra_forbidden":
-        found = "" if error["type"] == "missing" else f", found {error['input']!r:.60}"
+        whole = error["type"] == "missing" or isinstance(error["input"], Mapping)
+        found = "" if whole else f", found {error['input']!r:.60}"
         return f"{where or 'document'}: {error['msg'].removeprefix('Value error, ')}{found}"
     return f"{where}: unknown key, {did_you_mean(str(path[-1]), _keys_at(model, path[:-1]))}"
 

@@ -47,7 +47,7 @@ class WeightsError(LeadlineError):
 
 
 class DeviceError(LeadlineError):
-    """A device or precision was asked for that this machine does not have."""
+    """A device or precision that this machine does not have, or whose memory does not suffice."""
 
 
 class DataError(LeadlineError):
@@ -139,3 +139,12 @@ def did_you_mean(word: str, choices: Iterable[str], otherwise: str = "") -> str:
     choices = list(choices)
     close = nearest(word, choices)
     return f"did you mean {close!r}?" if close else otherwise or f"known are {', '.join(choices) or 'none'}"
+
+
+def extra(name: str) -> str:
+    """What to type for an optional part of the installation.
+
+    >>> extra("heif")
+    "pip install '.[heif]' in the clone of leadline"
+    """
+    return f"pip install '.[{name}]' in the clone of leadline"

@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError, _imaging
 
 from leadline.camera import Camera
-from leadline.errors import CameraError, ImageError, UsageError, printable
+from leadline.errors import CameraError, ImageError, UsageError, extra, printable
 from leadline.pixels import Over, as_rgb, channels_last, from_torch, stored, upright
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit: 512 MiB of RGB
@@ -213,7 +213,7 @@ def _open(file: BinaryIO, kind: str, name: str) -> Image.Image:
     try:
         import pillow_heif
     except ImportError as error:
-        hint = "pip install 'leadline[heif]', or convert the file to PNG"
+        hint = f"{extra('heif')}, or convert the file to PNG"
         raise ImageError(f"{name}: HEIC needs the extra 'heif'; {hint}") from error
     heic: Image.Image = pillow_heif.HeifImageFile(file)
     return heic

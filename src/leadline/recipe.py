@@ -30,6 +30,8 @@ Size = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 
 
 class Part(BaseModel):
+    """Of a recipe: it cannot be changed, and refuses unknown keys."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -117,6 +119,8 @@ class SelfTraining(Part):
 
 
 class BatchSize(Part):
+    """How many pictures make a step: both numbers and the processes multiplied."""
+
     size: int = Field(2, ge=1, description="pictures at once, per process")
     accumulate: int = Field(1, ge=1, description="batches per optimiser step")
 

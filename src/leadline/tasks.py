@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from leadline import devices, ensemble, image, noise, sizes, tiles
-from leadline.camera import Camera
+from leadline.camera import ASSUMED_FOV, Camera
 from leadline.errors import DeviceError, LeadlineError, WeightsError, printable
 from leadline.image import Picture
 from leadline.methods import Method
@@ -26,7 +26,6 @@ from leadline.tiles import Window
 log = logging.getLogger(__name__)
 
 KINDS = {"depth": Kind.affine_depth, "disparity": Kind.affine_disparity, "normals": Kind.normals}
-ASSUMED_FOV = 60.0  # degrees, horizontal
 OVERLAP = 0.25  # of neighbouring tiles of a large picture, at least, in shares of their side
 T = TypeVar("T")
 Run = Callable[..., dict[str, Tensor]]  # as `Runner`

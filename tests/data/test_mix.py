@@ -142,6 +142,8 @@ def test_mistakes_are_named():
         mix(Source(Numbers(1), 1), Source(Numbers(1), 0))
     with pytest.raises(UsageError, match="'scene' is unknown here: did you mean 'scenes'"):
         open_set("scene", {})
+    with pytest.raises(DataError, match="scenes: option seed is 'x': Input should be a valid integer"):
+        open_set("scenes", {"seed": "x"})
     with pytest.raises(DataError, match="option 'sede' is unknown: did you mean 'seed'"):
         open_set("scenes", {"sede": 1})
 

@@ -37,8 +37,8 @@ def test_photographs_depths_and_normals_are_learnt_where_they_are_known():
         spoiled.depth_m[outside] = 500
         spoiled.normals[outside.expand(-1, 3, -1, -1)] = 0.9
         again = method.loss(spoiled, seeded(0)[0]).parts[name]
-        encoded_alike = name in ("photograph", "depth")  # of normals, the encoder sees what is unknown too
-        assert not encoded_alike or torch.equal(part, again)
+        if name != "normals":  # of them, the encoder sees what is unknown too
+            assert torch.equal(part, again)
     assert set(method.loss(batch, seeded(0)[0]).parts) == {"photograph", "depth", "normals"}
     batch.depth_m = batch.normals = None
     assert set(method.loss(batch, seeded(0)[0]).parts) == {"photograph"}
@@ -79,10 +79,13 @@ def test_saved_latents_have_deviation_one_and_the_same_round_trip(tmp_path, monk
 
 
 def test_other_methods_decode_by_the_saved_folder(tmp_path):
-    made().save(tmp_path / "latents", fp16=True)
+    method, rgb = made().eval(), torch.rand(1, 3, 16, 24) * 2 - 1
+    method.save(tmp_path / "latents", fp16=True)
     network = weights.load_network(tmp_path / "latents" / "vae", weights.AUTOENCODERS)
-    assert latent.channels(network) == 4
     assert next(network.parameters()).dtype == torch.float32
+    with torch.inference_mode():
+        rebuilt = latent.decode(network, latent.encode(network, rgb)).clamp(-1, 1)
+        assert_close(rebuilt, method(rgb)["picture"], rtol=0, atol=5e-3)  # weights were rounded to float16
 
 
 def test_it_predicts_no_geometry(tmp_path):

@@ -235,6 +235,19 @@ def test_depth_beyond_the_range_is_not_trained_on():
     assert model.loss(batch).total == changed != before
 
 
+@pytest.mark.parametrize(
+    ("options", "kind"), [({}, "affine_disparity"), ({"max_depth_m": 20}, "metric_depth")]
+)
+def test_another_models_words_of_its_kind_teach_it_as_depths_do(options, kind):
+    model, batch = made(**options), tiny.batch(2, 28, 42)
+    batch.depth_m.clamp_(1, 19)
+    batch.valid[:] = True
+    wanted = model.loss(batch).total
+    batch.pseudo = batch.depth_m if options else 1 / batch.depth_m
+    batch.depth_m, batch.pseudo_kind = None, Kind(kind)
+    assert_close(model.loss(batch).total, wanted, rtol=1e-4, atol=0)
+
+
 def test_a_batch_without_depth_is_refused():
     batch = tiny.batch(2, 28, 42)
     batch.depth_m = None

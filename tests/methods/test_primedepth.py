@@ -76,9 +76,10 @@ def test_every_stage_is_the_authors(case, form, folder, golden):
         stored = g[name].flatten()
         error = ((x if x.numel() == len(stored) else thinned(x)).flatten() - stored).abs().max()
         assert error <= 2e-5 * g[f"max_{name}"], (name, float(error / g[f"max_{name}"]))
-    logits = g.segmentation  # thinned: its class is that of the plain model's own
-    assert logits.numel() > 0
-    assert outputs["segmentation"].unique().numel() > 1
+    logits = model.segmentation_head(found["refiner_out"])
+    error = (thinned(logits).flatten() - g.segmentation.flatten()).abs().max()
+    assert error <= 2e-5 * g.max_segmentation
+    assert torch.equal(outputs["segmentation"], logits.argmax(dim=1, keepdim=True).float())
 
 
 def test_losses_are_those_of_the_formulas(golden):

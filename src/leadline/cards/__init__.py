@@ -38,6 +38,8 @@ C = TypeVar("C", bound="presets.Config")
 
 
 class Part(BaseModel):
+    """Of a card: it cannot be changed, and refuses unknown keys."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 

@@ -43,7 +43,7 @@ def bench(
     Every combination is measured in a process of its own. The last line is JSON.
     """
     from leadline import bench as engine
-    from leadline import save
+    from leadline import devices, save
 
     names = models or ["small"]
     for name in names:
@@ -60,6 +60,10 @@ def bench(
         repeats=repeats,
         warm_up=warm_up,
     )
+    for word in device or ["auto"]:
+        chosen, _ = devices.choose(word)
+        for precision in dtype or []:  # what cannot be is told before any of it is measured
+            devices.choose_dtype(precision, chosen)
     if out is not None:
         engine.render({"machine": {}, "cells": []}, out)  # an unknown form is told now
     document = engine.run(wanted, lambda cell: ui.say(str(cell), quiet))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -205,9 +206,12 @@ def _range(text: str | None) -> tuple[float, float] | None:
         return None
     near, _, far = text.partition(":")
     try:
-        return float(near), float(far)
+        limits = float(near), float(far)
     except ValueError:
-        raise UsageError(f"--range is {text!r}: NEAR:FAR in metres is needed, such as 0.1:80") from None
+        limits = math.nan, math.nan
+    if not 0 <= limits[0] < limits[1]:
+        raise UsageError(f"--range is {text!r}: NEAR:FAR in metres is needed, such as 0.1:80")
+    return limits
 
 
 def _scanned(

@@ -16,22 +16,22 @@ import typer
 from leadline.cli import ui
 from leadline.cli.models import card_of
 from leadline.cli.options import Json
-from leadline.errors import LeadlineError
+from leadline.errors import LeadlineError, extra
 
 PACKAGES = (
     *("torch", "numpy", "diffusers", "transformers", "accelerate"),
     *("safetensors", "huggingface-hub", "pydantic", "pillow"),
 )
 EXTRAS = {  # module -> what it is for, and the extra that brings it
-    "pillow_heif": "reads HEIC photographs: pip install 'leadline[heif]'",
-    "OpenEXR": "writes EXR files: pip install 'leadline[exr]'",
-    "matplotlib": "draws training curves: pip install 'leadline[plots]'",
-    "scipy": "aligns ensembles as released programs do: pip install 'leadline[compat]'",
-    "h5py": "reads data sets kept in HDF5: pip install 'leadline[datasets]'",
-    "pyarrow": "reads tables of pairs in Parquet: pip install 'leadline[parquet]'",
-    "onnxruntime": "runs models in ONNX files: pip install 'leadline[onnx]'",
-    "ray": "labels and predicts on many machines: pip install 'leadline[ray]'",
-    "bitsandbytes": "keeps optimisers' states in 8 bits: pip install 'leadline[lean]'",
+    "pillow_heif": f"reads HEIC photographs: {extra('heif')}",
+    "OpenEXR": f"writes EXR files: {extra('exr')}",
+    "matplotlib": f"draws training curves: {extra('plots')}",
+    "scipy": f"aligns ensembles as released programs do: {extra('compat')}",
+    "h5py": f"reads data sets kept in HDF5: {extra('datasets')}",
+    "pyarrow": f"reads tables of pairs in Parquet: {extra('parquet')}",
+    "onnxruntime": f"runs models in ONNX files: {extra('onnx')}",
+    "ray": f"labels and predicts on many machines: {extra('ray')}",
+    "bitsandbytes": f"keeps optimisers' states in 8 bits: {extra('lean')}",
 }
 FEW_STEPS = 4  # at so many steps or fewer, the spacing of timesteps decides everything
 
@@ -91,7 +91,7 @@ def versions() -> Iterator[Check]:
             yield Check(package, "ok", importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
             state: Literal["note", "problem"] = "note" if package == "leadline" else "problem"
-            yield Check(package, state, "not installed as a package: pip install leadline")
+            yield Check(package, state, "not installed as a package: pip install . in its clone")
 
 
 def extras() -> Iterator[Check]:

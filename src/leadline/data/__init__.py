@@ -6,7 +6,9 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from leadline.data import sets
 from leadline.data.mix import Set
@@ -29,7 +31,9 @@ def open_set(name: str, options: Mapping[str, Any]) -> Set:
     """
     factory = _factory(name)
     _check_options(name, factory, options)
-    return cast(Set, factory(**options))
+    hints = _hints(factory)
+    typed = {key: _typed(f"data set {name}: option {key}", x, hints[key]) for key, x in options.items()}
+    return cast(Set, factory(**typed))
 
 
 def _factory(name: str) -> Any:
@@ -54,3 +58,16 @@ def _check_options(name: str, factory: Any, options: Mapping[str, Any]) -> None:
     ]
     if needed:
         raise DataError(f"data set {name} needs {', '.join(needed)}: write it under its `options`")
+
+
+def _hints(factory: Any) -> dict[str, Any]:
+    function = factory.func if isinstance(factory, partial) else factory
+    return get_type_hints(function.__init__ if inspect.isclass(function) else function)
+
+
+def _typed(what: str, value: Any, hint: Any) -> Any:
+    try:
+        return TypeAdapter(hint).validate_python(value)
+    except ValidationError as error:
+        said = error.errors(include_url=False)[0]["msg"]
+        raise DataError(f"{what} is {value!r:.60}: {said}") from None

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from leadline import ade20k, pixels
-from leadline.errors import DataError
+from leadline.errors import DataError, extra
 from leadline.save import containers
 
 Array = NDArray[Any]
@@ -206,5 +206,4 @@ def library(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         package = name.split(".")[0]
-        hint = "pip install 'leadline[datasets]'"
-        raise DataError(f"reading it needs {package}, which is not installed: {hint}") from error
+        raise DataError(f"reading it needs {package}, which is not installed: {extra('datasets')}") from error

@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from leadline.errors import DataError, printable
+from leadline.errors import DataError, extra, printable
 
 LARGEST = 2**28  # bytes of a list's text; the longest published one has 10 MB
 Row = tuple[int, str]  # number of its line, from 1 (0 where there is no list), and the line
@@ -70,7 +70,7 @@ def _parquet(path: str | Path, data: bytes) -> list[str]:
     try:
         from pyarrow import parquet  # noqa: PLC0415
     except ImportError as error:
-        hint = "pip install 'leadline[parquet]', or write it as CSV"
+        hint = f"{extra('parquet')}, or write it as CSV"
         raise DataError(f"{path}: reading it needs pyarrow, which is not installed: {hint}") from error
     try:
         return [json.dumps(row) for row in parquet.read_table(io.BytesIO(data)).to_pylist()]

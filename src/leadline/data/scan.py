@@ -44,7 +44,7 @@ class Limits:
 
 FILTERS = {
     "none": Limits(),
-    "marigold": Limits(depth_range_m=0.5, rgb_range=10, invalid=0.03),  # its rule for Hypersim (issue 158)
+    "marigold": Limits(depth_range_m=0.5, rgb_range=10, invalid=0.03),  # its rule for Hypersim (Marigold#158)
     "metric": Limits(invalid=0.5, near=(0.1, 0.02)),  # for TartanAir and other worlds with broken maps
 }
 

@@ -150,7 +150,7 @@ def _check_equal(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -
     if changes or before.keys() != now.keys():
         raise UsageError(
             f"{folder} holds figures of other settings ({'; '.join(changes)[:400]}): choose another run "
-            "folder, or overwrite"
+            "folder, or overwrite (--overwrite)"
         )
 
 

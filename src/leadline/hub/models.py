@@ -102,7 +102,9 @@ def labeller(name: str | Path, *, cache: Path | None = None, download: bool = Fa
     if hub is None:
         raise UsageError(f"{printable(str(name))!r} is no folder and no repository such as someone/something")
     everything = hub.model_copy(update={"files": EVERYTHING})
-    return _whole(everything, str(name), cache, download, way="give its folder, or allow the download")
+    return _whole(
+        everything, str(name), cache, download, way="give its folder, or allow the download (--download)"
+    )
 
 
 def _whole(

@@ -82,7 +82,7 @@ def _refuse_strangers(tasks: list[Task], folder: Path) -> None:
         raise UsageError(
             f"{folder} holds results of other inputs under {len(tasks)} of the names needed ({job.name} is "
             f"of {before.input if before else ''}, not of {job.source}): "
-            "choose another output folder, or overwrite"
+            "choose another output folder, or overwrite (--overwrite)"
         )
 
 
@@ -92,7 +92,7 @@ def _refuse_outdated(tasks: list[Task], folder: Path, past: Past, settings: Mapp
         changes = [_change(key, old.get(key), now) for key, now in settings.items() if old.get(key) != now]
         raise UsageError(
             f"{folder} holds {len(tasks)} results of other settings ({', '.join(changes) or 'unknown'}): "
-            "choose the same settings, another output folder, or overwrite"
+            "choose the same settings, another output folder, or overwrite (--overwrite)"
         )
 
 

@@ -279,7 +279,8 @@ class Run:
         for path in (self.order.out / name for name in names):
             if os.path.lexists(path) and not self.order.overwrite:
                 raise SaveError(
-                    f"{path} exists, and no run wrote it: move it, choose another output folder, or overwrite"
+                    f"{path} exists, and no run wrote it: move it, choose another output folder, or "
+                    "overwrite (--overwrite)"
                 )
 
     def _write(self, shot: Shot) -> None:

@@ -1,7 +1,7 @@
 """The first stage of latent diffusion (Rombach et al.): pictures to latents and back, here at small scale.
 
 Sec. 3.1: an autoencoder whose latents are kept near a standard normal by a slight penalty.  -> loss
-App. G: latents are divided by their deviation, so that every diffusion model meets the same.   -> save
+App. G: latents are divided by their root mean square, so that every diffusion model meets the same.   -> save
 
 There is no critic here and no perceptual loss, which needs networks trained on other data. Depth and normals
 live in this latent space too, so their maps are among the pictures that it learns. Symbols are the paper's:
@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from leadline import cards, coding, presets, weights
-from leadline.camera import NORMAL_FRAMES, normal_signs
+from leadline.camera import NORMAL_FRAMES
 from leadline.cards import Card
 from leadline.data.sample import Batch
 from leadline.errors import UsageError, check_shape
@@ -28,7 +28,7 @@ from leadline.networks.resampling import start_as_resampling
 from leadline.prediction import Kind
 from leadline.sizes import SizeRule
 
-MEMORY = 0.01  # of the running mean square of the latents: what a batch adds
+NEW_SHARE = 0.01  # of the running mean square of the latents: what a batch adds
 
 
 class Config(presets.Config):
@@ -96,7 +96,7 @@ class Autoencoder(nn.Module):
             squares.append(z.float().square().mean())
         square = torch.stack(squares).mean()
         if self.training:
-            self.mean_square.lerp_(square.detach(), MEMORY)
+            self.mean_square.lerp_(square.detach(), NEW_SHARE)
         error = torch.stack(list(parts.values())).mean()
         total = error + self.config.normal_weight * square / 2
         return Loss(total, {name: part.detach() for name, part in parts.items()}, len(batch))
@@ -113,8 +113,7 @@ class Autoencoder(nn.Module):
             found["depth"] = as_map(batch.depth_m, batch.valid, *self.config.percentiles)
         if batch.normals is not None:
             frame = sorted(NORMAL_FRAMES)[int(draws[1] * len(NORMAL_FRAMES))]
-            signs = batch.normals.new_tensor(normal_signs("opencv", frame)).view(1, 3, 1, 1)
-            found["normals"] = (batch.normals * signs, batch.valid)
+            found["normals"] = (coding.turned(batch.normals, "opencv", frame), batch.valid)
         return found
 
     @classmethod

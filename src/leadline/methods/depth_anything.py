@@ -119,18 +119,28 @@ class DepthAnything(nn.Module):
     def loss(self, batch: Batch, generator: Generator | None = None) -> Loss:
         """The objective on one batch, in float32: V2's for the kind of the model. It draws no numbers.
 
-        Raises DataError if the batch has no depth.
+        Another model's words count where they are of this model's kind. Raises DataError if the batch has
+        neither them nor depth.
         """
-        if batch.depth_m is None:
+        said = batch.said(self.kind)
+        if said is None and batch.depth_m is None:
             raise DataError("the batch has no depth, which Depth Anything needs: choose other data")
         (pred,) = self(batch.rgb).values()
         if self.config.max_depth_m is None:
-            wanted, valid = coding.disparity(batch.depth_m, batch.valid)
+            wanted, valid = self._disparity(batch, said)
             return losses.midas(pred.float(), wanted, valid, self.config.gradient_weight)
-        inside = (batch.depth_m >= NEAREST_M) & (batch.depth_m <= self.config.max_depth_m)
-        known = batch.valid & inside
-        total = silog(pred.float(), batch.depth_m, known)  # several processes take its root one by one
+        depth_m = batch.depth_m if said is None else said
+        assert depth_m is not None
+        known = batch.valid & (depth_m >= NEAREST_M) & (depth_m <= self.config.max_depth_m)
+        total = silog(pred.float(), depth_m, known)  # several processes take its root one by one
         return Loss(total, {"silog": total.detach()}, known.sum())
+
+    def _disparity(self, batch: Batch, said: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What is compared with [B,1,h,w], and where: a teacher's words, or the truth's disparity."""
+        if said is not None:
+            return said, batch.valid
+        assert batch.depth_m is not None
+        return coding.disparity(batch.depth_m, batch.valid)
 
     def _check_kind(self) -> None:
         built = networks.max_depth_m(self.network)

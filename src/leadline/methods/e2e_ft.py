@@ -19,7 +19,6 @@ from pydantic import model_validator
 from torch import Generator, Tensor, nn
 
 from leadline import cards, coding, losses, noise
-from leadline.camera import normal_signs
 from leadline.cards import Card
 from leadline.data.sample import Batch
 from leadline.errors import DataError, check_shape
@@ -111,8 +110,8 @@ class E2EFT(stable_diffusion.Descendant):
 
         "depth" [B,1,h,w] in [-1,1], 1 = far; "disparity" likewise, 1 = near (neither has bounds without
         `clamp`); "normals" [B,3,h,w], unit vectors in the OpenCV frame. Noise needs one generator per
-        image, or the start latent z_T itself; `text` [1,N,C] replaces the empty prompt; the camera is not
-        used.
+        image, or the start latents z_T [B,C,h/f,w/f] themselves (else ShapeError); `text` [1,N,C] replaces
+        the empty prompt; the camera is not used.
         """
         check_shape(rgb, "B 3 h w", "rgb")
         x = latent.encode(self.autoencoder, rgb)  # [B,C,h/f,w/f]
@@ -120,6 +119,7 @@ class E2EFT(stable_diffusion.Descendant):
             z_T, seen = x.new_zeros(()), x
         else:
             z_T = noise.like(x, self.config.noise, generators) if z_T is None else z_T
+            check_shape(z_T, "B C h w", "z_T", B=x.shape[0], C=x.shape[1], h=x.shape[2], w=x.shape[3])
             seen = torch.cat([x, z_T], dim=1)  # [B,2C,h/f,w/f]
         t = self.schedule.steps - 1
         v = self.output(seen, t, text)  # [B,C,h/f,w/f]
@@ -130,8 +130,7 @@ class E2EFT(stable_diffusion.Descendant):
     def head(self, decoded: Tensor) -> Tensor:
         """Decoder output [B,3,h,w] -> the quantity: mean over channels, or unit vectors."""
         if self.config.target == "normals":
-            signs = decoded.new_tensor(normal_signs(self.config.frame, "opencv"))
-            return coding.unit(decoded, self.preset) * signs.view(1, 3, 1, 1)
+            return coding.turned(coding.unit(decoded, self.preset), self.config.frame, "opencv")
         value = decoded.mean(dim=1, keepdim=True)  # [B,1,h,w]
         return value.clamp(-1, 1) if self.config.clamp else value
 
@@ -153,10 +152,11 @@ class E2EFT(stable_diffusion.Descendant):
 
         Raises DataError if the batch lacks what the target needs.
         """
+        wanted = self._wanted(batch)
         generators = None if generator is None else [generator] * len(batch.rgb)
         text = self.empty_prompt(self.config.train_text_tokens)
         pred = self(batch.rgb, generators=generators, text=text)[self.config.target]
-        return self._compare(pred.float(), *self._wanted(batch), has_unit=batch.depth_m is not None)
+        return self._compare(pred.float(), *wanted, has_unit=batch.depth_m is not None)
 
     def _wanted(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What the prediction is compared with, and where."""

@@ -17,11 +17,10 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Generator, Tensor, nn
 
-from leadline import cards, documents
+from leadline import cards, coding, documents
 from leadline.cache import sha256
-from leadline.camera import normal_signs
 from leadline.cards import Card
-from leadline.errors import ShapeError, UsageError, WeightsError
+from leadline.errors import ShapeError, UsageError, WeightsError, extra
 from leadline.prediction import Kind
 from leadline.presets import Preset
 from leadline.sizes import SizeRule
@@ -77,7 +76,7 @@ class External(nn.Module):
                 "check the kind and the output that are given"
             )
         if self.kind is Kind.normals:
-            x = x * x.new_tensor(normal_signs(self.card.frame or "opencv", "opencv")).view(1, 3, 1, 1)
+            x = coding.turned(x, self.card.frame or "opencv", "opencv")
         return {OUTPUTS.get(self.kind, "depth"): x}
 
     def for_prediction(self, steps: int | None = None) -> Self:
@@ -162,7 +161,7 @@ def _session(file: Path, device: str) -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise WeightsError(f"{file}: ONNX needs the extra 'onnx': pip install 'leadline[onnx]'") from None
+        raise WeightsError(f"{file}: ONNX needs the extra 'onnx': {extra('onnx')}") from None
     provider = PROVIDERS.get(device)
     if provider not in onnxruntime.get_available_providers():
         raise WeightsError(f"{file}: this ONNX Runtime cannot use {device}: choose the device cpu")

@@ -34,6 +34,7 @@ from leadline.presets import Preset
 from leadline.schedule import Schedule
 
 DEPTH, FILTER = 0, -1  # timesteps of the two passes
+PREDICTS = {"epsilon": "noise", "sample": "the clean latent"}  # in words
 PRESETS = {
     preset.name: preset
     for preset in (
@@ -123,7 +124,9 @@ class FiffDepth(stable_diffusion.Descendant):
 
     @property
     def _sign(self) -> int:
-        """Of what is published in a latent's map: depth is large where it is far, disparity where near."""
+        """1 where a latent's map already has the published direction (depth: large is far; disparity: large
+        is near), else -1.
+        """
         near = NEAR[self.config.label_space]
         return -near if self.kind is Kind.affine_depth else near
 
@@ -166,6 +169,9 @@ class FiffDepth(stable_diffusion.Descendant):
         return x_0, d, latent.whole(known, latent.factor(self.autoencoder))
 
     def _on_trajectory(self, found: Loss, x_0: Tensor, d: Tensor, generator: Generator | None) -> Loss:
+        """What was found, and lambda_k L_k of latents [B,C,h,w] at drawn timesteps. Raises UsageError without
+        a generator.
+        """
         if generator is None:
             raise UsageError("the trajectory is trained with noise: pass a generator")
         t = self._timesteps(len(x_0), generator)
@@ -179,7 +185,15 @@ class FiffDepth(stable_diffusion.Descendant):
         return self._compare(self.output(x_0, DEPTH), d, cells, "depth")
 
     def trajectory(self, x_0: Tensor, d: Tensor, t: Tensor, epsilon: Tensor) -> Tensor:
-        """Eq. 2 and 3, L_k: mean squared error of v. t [B], noise as the latents [B,C,h,w]."""
+        """Eq. 2 and 3, L_k: mean squared error of v. t [B], noise as the latents [B,C,h,w]. Raises UsageError
+        for a network that predicts something else.
+        """
+        if self.schedule.prediction_type != "v_prediction":
+            raise UsageError(
+                f"the network to start from predicts {PREDICTS[self.schedule.prediction_type]}, the "
+                "trajectory needs one that predicts v: choose Stable Diffusion 2 at 768 pixels, or say "
+                "model.prediction_type=v_prediction"
+            )
         b_0 = self.config.gamma * x_0 + (1 - self.config.gamma) * d
         level = t - 1 if self.config.trajectory_index == "paper" else t
         b_t = self.schedule.noisy(b_0, epsilon, level)
@@ -208,11 +222,6 @@ class FiffDepth(stable_diffusion.Descendant):
 
     def _timesteps(self, count: int, generator: Generator) -> Tensor:
         """[B], never 0: that is the depth pass's."""
-        if self.schedule.prediction_type == "epsilon":
-            raise UsageError(
-                "the network to start from predicts noise, the trajectory needs one that predicts v: choose "
-                "Stable Diffusion 2 at 768 pixels, or say model.prediction_type=v_prediction"
-            )
         end = self.schedule.steps + (self.config.trajectory_index == "paper")
         return torch.randint(1, end, (count,), generator=generator, device=generator.device)
 

@@ -38,7 +38,7 @@ from leadline.schedule import Schedule, Spacing
 from leadline.sizes import SizeRule
 
 KINDS = {"depth": Kind.affine_depth, "normals": Kind.normals}  # in the order of a UNet's rows
-DEPTH_WEIGHT = 0.5  # E2E-FT code: its depth loss is about twice the angular one
+DEPTH_WEIGHT = 0.5  # E2E-FT Supp. B: its depth loss is about twice the angular one
 LEVELS = 10  # code: of the noise, at most
 AUTHORS = replace(  # the authors' repository, 2024, of which E2E-FT's is a child
     presets.get("e2e-ft"),
@@ -180,15 +180,17 @@ class GeoWizard(nn.Module):
         "depth" [B,1,h,w] in [-1,1], 1 = far; "normals" [B,3,h,w], unit vectors in the OpenCV frame. Noise
         needs one generator per image, or the start latents z_T. With E generators or latents per image,
         those of one image together, there are E maps of each in that order. text: the domains of the images,
-        in place of the config's. The camera is not used.
+        in place of the config's. The camera is not used. Raises UsageError for an unknown domain, for noise
+        without generators and for more steps than there are, ShapeError for z_T of other sizes.
         """
         check_shape(rgb, "B 3 h w", "rgb")
         x = latent.encode(self.autoencoder, rgb)  # [B,C,h/f,w/f]
+        steps = steps or self.steps or 1
         told = self.told(rgb, text or [self.config.domain] * len(rgb))
         names = [self.config.target, *(name for name in also if name in self.also)]
         maps = []
-        for z, _ in latent.starts(x, generators, z_T, partial(self.start, x)):
-            maps.append(self.maps(self.denoise(x, z, told, steps or self.steps or 1), names))
+        for z, _ in latent.starts(x, generators, z_T, partial(self.start, x, steps=steps)):
+            maps.append(self.maps(self.denoise(x, z, told, steps), names))
         return {name: torch.stack([one[name] for one in maps], dim=1).flatten(0, 1) for name in names}
 
     def told(self, rgb: Tensor, domains: Sequence[str]) -> Told:
@@ -202,13 +204,15 @@ class GeoWizard(nn.Module):
             context = self.domain_texts[geowizard.domain_numbers(domains)]  # [B,N,C]
         return Told(context.repeat(2, 1, 1), classes)
 
-    def start(self, x: Tensor, generators: Sequence[Generator] | None) -> Tensor:
-        """Start latents as x [B,C,h,w], from which both depth and normals begin."""
+    def start(self, x: Tensor, generators: Sequence[Generator] | None, *, steps: int) -> Tensor:
+        """Start latents as x [B,C,h,w], from which both depth and normals begin; pyramid noise is annealed
+        for the first of so many timesteps.
+        """
         if self.config.noise != "pyramid":
             return noise.like(x, self.config.noise, generators)
         if generators is None or len(generators) != len(x):
             raise UsageError(f"pyramid noise for {len(x)} images needs one generator each: pass generators")
-        shape, strength = (1, *x.shape[1:]), self.timesteps(1)[0] / self.schedule.steps
+        shape, strength = (1, *x.shape[1:]), self.timesteps(steps)[0] / self.schedule.steps
         return torch.cat([annealed(shape, *noise.sources(g), strength) for g in generators]).to(x)
 
     def denoise(self, x: Tensor, z: Tensor, told: Told, steps: int) -> Tensor:
@@ -220,7 +224,7 @@ class GeoWizard(nn.Module):
         """As `forward`, with one generator per image: what each of the steps takes for the result."""
         x = latent.encode(self.autoencoder, rgb)
         told = self.told(rgb, [self.config.domain] * len(rgb))
-        for _, z_0 in self._trajectory(x, self.start(x, generators), told, steps):
+        for _, z_0 in self._trajectory(x, self.start(x, generators, steps=steps), told, steps):
             yield self.maps(z_0, [self.config.target])[self.config.target]
 
     def _trajectory(self, x: Tensor, z: Tensor, told: Told, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -270,7 +274,7 @@ class GeoWizard(nn.Module):
         if self.config.objective == "e2e":
             generators = None if generator is None else [generator] * len(batch)
             pred = self(batch.rgb, generators=generators, text=domains, also=tuple(self.also))
-            return self.compare(pred, batch)
+            return self.compare(pred, batch.depth_m, batch.normals, batch.valid)
         if generator is None:
             raise UsageError("diffusion is trained with noise: pass a generator")
         wanted, valid = self._wanted(batch.depth_m, batch.normals, batch.valid)
@@ -309,16 +313,18 @@ class GeoWizard(nn.Module):
         facing = normals.new_tensor([0.0, 0.0, -1.0]).view(1, 3, 1, 1)
         return torch.cat([shown, torch.where(valid, normals, facing)]), kept
 
-    def compare(self, pred: Mapping[str, Tensor], batch: Batch) -> Loss:
-        """E2E-FT's objective on both maps: metric depth after the best scale and shift, and the angle."""
-        assert batch.depth_m is not None
-        assert batch.normals is not None
-        valid, plain = batch.valid & batch.depth_m.isfinite(), self.preset.plain_losses
-        depth_m, kept = coding.clip_to_percentiles(batch.depth_m, valid, *self.config.percentiles)
-        depth = losses.scale_shift_l1(pred["depth"].float(), depth_m, kept, compat=plain)
-        angle = losses.angular(pred["normals"].float(), batch.normals, batch.valid, compat=plain)
+    def compare(self, pred: Mapping[str, Tensor], depth_m: Tensor, normals: Tensor, valid: Tensor) -> Loss:
+        """E2E-FT's objective on both maps: metric depth [B,1,h,w] after the best scale and shift, and the
+        angle to normals [B,3,h,w]; `valid` [B,1,h,w].
+        """
+        plain = self.preset.plain_losses
+        inside, kept = coding.clip_to_percentiles(
+            depth_m, valid & depth_m.isfinite(), *self.config.percentiles
+        )
+        depth = losses.scale_shift_l1(pred["depth"].float(), inside, kept, compat=plain)
+        angle = losses.angular(pred["normals"].float(), normals, valid, compat=plain)
         ssi = Loss(DEPTH_WEIGHT * depth, {"ssi": depth.detach()}, kept.sum())
-        return losses.summed(ssi, Loss(angle, {"angle": angle.detach()}, batch.valid.sum()))
+        return losses.summed(ssi, Loss(angle, {"angle": angle.detach()}, valid.sum()))
 
     def train(self, mode: bool = True) -> Self:
         """Training mode; what is frozen stays in evaluation mode."""
@@ -331,8 +337,6 @@ class GeoWizard(nn.Module):
 
     def for_prediction(self, steps: int | None = None) -> Self:
         """A model whose autoencoder works in bands of rows, in less memory; weights are shared."""
-        if next(self.unet.parameters()).device.type == "mps":  # no float64, in which norms are summed
-            return self
         return self._with(specialise_autoencoder(self.autoencoder)).eval()
 
     def with_autoencoder(self, autoencoder: nn.Module) -> Self:

@@ -82,8 +82,8 @@ class LatentDiffusion(stable_diffusion.Descendant):
     def draw(self, z_T: Tensor, steps: int, spacing: Spacing | None = None) -> Tensor:
         """Noise [B,C,h/f,w/f] -> pictures [B,3,h,w] in [-1,1], by DDIM without randomness.
 
-        With "leading" timesteps the first of few steps is told of less noise than there is: the flaw that
-        E2E-FT found (Sec. 3.2).
+        With "leading" timesteps the first of few steps is told of less noise than there is (Lin et al.,
+        2024; of Marigold: E2E-FT Sec. 3.2).
         """
         chosen = schedule.timesteps(steps, spacing or self.config.spacing, self.schedule.steps)
         *_, (z, _) = self.schedule.ddim(z_T, chosen, self.output)

@@ -21,7 +21,6 @@ import torch
 from torch import Generator, Tensor, nn
 
 from leadline import cards, coding, losses, noise, schedule
-from leadline.camera import normal_signs
 from leadline.cards import Card
 from leadline.data.sample import Batch
 from leadline.errors import DataError, UsageError, check_shape
@@ -192,7 +191,7 @@ class Marigold(stable_diffusion.Descendant):
 
     def _turned(self, n: Tensor) -> Tensor:
         """Normals [B,3,h,w] from the network's frame to OpenCV's, or back."""
-        return n * n.new_tensor(normal_signs(self.config.frame, "opencv")).view(1, 3, 1, 1)
+        return coding.turned(n, self.config.frame, "opencv")
 
     def _latent(self, rgb: Tensor) -> Tensor:
         return latent.encode(self.autoencoder, (rgb + 1) / 2 if self.preset.unsigned_rgb else rgb)

@@ -2,11 +2,12 @@
 
 Sec. 3.2: at the last denoising step, a UNet's features and attention tell all about a picture.   -> refine
 Sec. 3.3: a refiner of the decoder's build reads them stage by stage; two heads read the refiner.  -> forward
-Sec. 3.4: depth by a loss blind to scale and shift, semantic classes beside it to regularise.      -> loss
+Sec. 3.4: depth by a loss blind to scale and shift (eq. 3), classes beside it (eq. 4 and 5).       -> loss
 
 Symbols are the paper's: z_0 the picture's latent, z_1 with one step of noise, L_ssi, L_dice, L_focal, lambda.
-Where paper and released code differ, the code is followed; text_layer is the one exception. The networks are
-in leadline.networks.preimage and leadline.networks.refiner; the weights as the authors published them in
+Where paper and released code differ, the code is followed, but for text_layer, and for sizes: the preset
+"primedepth" has the code's, which cut off what is left of a multiple of 8. The networks are in
+leadline.networks.preimage and leadline.networks.refiner; the weights as the authors published them in
 leadline.networks.primedepth.
 """
 
@@ -60,8 +61,10 @@ class Config(stable_diffusion.Config):
     text_layer: Literal["last", "penultimate"] = "penultimate"
     text_tokens: Literal[2, 77] = 77  # code: all of Stable Diffusion's; a constant text needs fewer
     text_layers: int = 24  # of the text encoder, as long as none is cut off
-    vae_sample: Literal["sample", "mode"] = "sample"  # code: a sample of the code, not its mean
-    noise: bool = True  # code: one step of it; False: none at all, and t = 1 all the same
+    vae_sample: Literal["sample", "mode"] = (
+        "sample"  # released program: a sample of the autoencoder's code, not its mean
+    )
+    noise: bool = True  # Sec. 3.3: one step of it; False: none at all, and t = 1 all the same
     # Table 3's switches
     self_attention: bool = True
     cross_attention: bool = True
@@ -188,7 +191,8 @@ class PrimeDepth(stable_diffusion.Descendant):
         if "segmentation" in also:
             logits = self.segmentation_head(refined)
             outputs["segmentation"] = logits.argmax(dim=1, keepdim=True).to(rgb.dtype)
-        for maps in attention:
+        if attention:
+            (maps,) = attention
             outputs["attention"] = F.interpolate(
                 preimage.principal(maps.float()), outputs["disparity"].shape[2:]
             )
@@ -316,8 +320,6 @@ class PrimeDepth(stable_diffusion.Descendant):
         """A faster model for prediction, in a fraction of the memory: autoencoder and heads work in bands of
         rows. Weights are shared.
         """
-        if next(self.unet.parameters()).device.type == "mps":  # no float64, in which norms are summed
-            return self._like(self.autoencoder).eval()
         twin = self._like(banded.specialise_autoencoder(self.autoencoder))
         for name in ("depth_head", "segmentation_head"):
             head: Any = getattr(self, name, None)

@@ -33,9 +33,11 @@ def specialise_autoencoder(
     """An AutoencoderKL for prediction, called through `leadline.networks.latent`; another is left as it is.
 
     Weights are shared, and laid out anew in place (channels last). mean_channels: pictures have one channel,
-    the mean of the three. band_bytes: what one band may take beside the maps themselves.
+    the mean of the three. band_bytes: what one band may take beside the maps themselves. On "mps", which has
+    no float64, in which norms are summed, it is left as it is.
     """
-    return Banded(vae, mean_channels, band_bytes) if type(vae) is AutoencoderKL else vae
+    can = type(vae) is AutoencoderKL and covers(vae.decoder)
+    return Banded(vae, mean_channels, band_bytes) if can else vae
 
 
 class Banded(nn.Module):
@@ -91,8 +93,8 @@ class Banded(nn.Module):
 
 
 def covers(decoder: object) -> bool:
-    """Whether it is an AutoencoderKL's decoder, or one of its build."""
-    return type(decoder) is Decoder
+    """Whether it is an AutoencoderKL's decoder, or one of its build, on a device that has float64."""
+    return isinstance(decoder, Decoder) and next(decoder.parameters()).device.type != "mps"
 
 
 class Head(nn.Module):

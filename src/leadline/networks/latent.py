@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Generator, Tensor, nn
 
-from leadline.errors import WeightsError, check_shape
+from leadline.errors import ShapeError, WeightsError, check_shape
 from leadline.networks.kept import Latents
 from leadline.networks.space_to_depth import SpaceToDepth
 
@@ -95,7 +95,7 @@ def starts(
 
     An ensemble of E has E generators or latents z_T [B*E,C,h,w] per picture, those of one picture together.
     Without z_T a member's start is what `draw` makes of its generators. Raises ShapeError for z_T of other
-    sizes than x.
+    sizes than x, or of other numbers.
 
     >>> z = torch.arange(4.0).view(4, 1, 1, 1)
     >>> [start.flatten().tolist() for start, _ in starts(z[:2], None, z, lambda _: z)]
@@ -103,6 +103,8 @@ def starts(
     """
     if z_T is not None:
         check_shape(z_T, "N C h w", "z_T", C=x.shape[1], h=x.shape[2], w=x.shape[3])
+        if not len(z_T) or len(z_T) % len(x):
+            raise ShapeError(f"z_T holds {len(z_T)} latents for {len(x)} pictures: the same number for each")
     given = z_T if z_T is not None else generators or ()
     members = max(1, len(given) // len(x))
     for e in range(members):

@@ -141,7 +141,7 @@ def attend(transformer: nn.Module, x: Tensor, text: Tensor, maps: Maps) -> tuple
 
 
 def pixels(attention: Any, y: Tensor, height: int, width: int, place: Tensor | None) -> Tensor:
-    """Self-attention of pixels y [B,h*w,C]; its pooled maps go to `place` [B,h*w,heads*64], if wanted.
+    """Eq. 1: self-attention of pixels y [B,h*w,C]; its pooled maps go to `place` [B,h*w,heads*64], if wanted.
 
     Code: a map is the softmax over the keys, averaged over regions, divided by the largest of each head.
     """
@@ -213,7 +213,9 @@ def _resizing(old: int, new: int) -> NDArray[np.float64]:
 
 
 def tokens(attention: Any, y: Tensor, text: Tensor, place: Tensor | None) -> Tensor:
-    """Attention of pixels y [B,h*w,C] to a text [B,N,C]; maps go to `place` [B,h*w,heads*N] if wanted."""
+    """Eq. 2: attention of pixels y [B,h*w,C] to a text [B,N,C]; maps go to `place` [B,h*w,heads*N] if
+    wanted.
+    """
     heads = attention.heads
     k, v = (_split(layer(text), heads) for layer in (attention.to_k, attention.to_v))
     if place is None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leadline import colour, surface
-from leadline.camera import Camera, normal_signs
+from leadline.camera import ASSUMED_FOV, Camera, normal_signs
 from leadline.errors import CameraError, check_shape
 from leadline.prediction import Prediction
 
@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 Array = NDArray[Any]
 JUMP = 1.1  # neighbours whose depths differ by more than this factor are not of one surface
 SKY_M = 1000.0  # from here on it is sky, or what an alignment has moved to its limit
-ASSUMED_FOV = 60.0  # degrees across a picture whose camera nobody knows
 
 
 def points(prediction: Prediction, rgb: Array | None = None, frame: str = "opencv") -> dict[str, Array]:

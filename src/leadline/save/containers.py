@@ -9,8 +9,10 @@ from __future__ import annotations
 import io
 import json
 import re
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from leadline.errors import SaveError
+from leadline.errors import SaveError, extra
 
 Array = NDArray[Any]
 Text = Mapping[str, str]
 LARGEST = 16 * 178_956_970  # bytes a compressed file may unfold to: Pillow's limit of pixels, 16 bytes each
 IMAGE_DESCRIPTION = 270  # TIFF tag
-PNG_LEVEL = 3  # a third of the time of zlib's 6 for 5-15 % more bytes
+PNG_LEVEL = 4  # of zlib: 6 takes half as long again for 0-15 % less
+NONE, UP = 0, 2  # PNG's filters of a row: as it is, or the difference from the row above
 
 
 def npy_bytes(array: Array) -> bytes:
@@ -61,13 +64,33 @@ def read_npz(data: bytes) -> tuple[dict[str, Array], Text]:
 
 
 def png_bytes(array: Array, text: Text) -> bytes:
-    """uint8 [H,W,3] as RGB or [H,W] as grey, uint16 [H,W] as 16-bit grey; text in chunks of these names."""
+    """uint8 [H,W,3] as RGB or [H,W] as grey, uint16 [H,W] as 16-bit grey; text in chunks of these names.
+
+    Pillow's encoder keeps Python's lock, and a network beside it waits; zlib does not.
+    """
     info = PngInfo()
     for name, words in text.items():
         info.add_text(name, words)
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, "PNG", pnginfo=info, compress_level=PNG_LEVEL)
-    return file.getvalue()
+    height, width = array.shape[:2]
+    deep = array.dtype == np.uint16
+    rows = array.astype(">u2" if deep else np.uint8).reshape(height, -1).view(np.uint8)
+    if deep:  # of depth, differences between rows are shorter; of pictures they are not
+        rows = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))
+    scanned = np.insert(rows, 0, UP if deep else NONE, axis=1)
+    header = struct.pack(">IIBBBBB", width, height, 16 if deep else 8, 2 if array.ndim == 3 else 0, 0, 0, 0)
+    texts = [(kind, data) for kind, data, *_ in info.chunks]
+    chunks = [
+        (b"IHDR", header),
+        *texts,
+        (b"IDAT", zlib.compress(scanned.tobytes(), PNG_LEVEL)),
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    """Of a PNG file: length, kind, content, check sum."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def read_png16(data: bytes) -> tuple[Array, Text]:
@@ -142,7 +165,7 @@ def openexr() -> Any:
         import OpenEXR  # noqa: PLC0415
     except ImportError as error:
         raise SaveError(
-            "format 'exr' needs the package OpenEXR, which is not installed: pip install 'leadline[exr]', or "
+            f"format 'exr' needs the package OpenEXR, which is not installed: {extra('exr')}, or "
             "choose tiff, pfm or npy"
         ) from error
     return OpenEXR

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -153,7 +154,7 @@ def lines(plan: Plan) -> Iterator[str]:
     for rung in plan.rungs:
         cards = " ".join(str(size) for size in CARDS_GB if rung.fits(size)) or "none"
         pieces = "".join(f"{getattr(rung.need, name) / GIB:13.2f}" for name in PIECES)
-        change = f"and {rung.changes[-1]}" if rung.changes else "the recipe"
+        change = f"and {shlex.quote(rung.changes[-1])}" if rung.changes else "the recipe"
         yield f"{rung.need.total / GIB:8.2f}{pieces}   {cards:16} {change}"
 
 

@@ -181,7 +181,10 @@ def _recognise(
         if not signs[layout]:
             return layout, Store(name, files=Nothing())
     if path is None:
-        raise DataError(f"data set {name} lies nowhere yet: give its folder or archive")
+        raise DataError(
+            f"data set {name} lies nowhere yet: give its folder or archive (in a recipe "
+            f"data.{name}.options.path=FOLDER, to measure -d {name}=FOLDER)"
+        )
     for store in _stores(name, Path(path), part):
         for layout in signs:
             for base in _layout(name, layout).bases:

@@ -73,6 +73,10 @@ class MetricGold(stable_diffusion.Descendant):
         if vae:
             self.unet.requires_grad_(False)
             self.needs_camera, self.view = self.config.camera in CANONICAL, None
+        if depth is None and self.config.depth_latent_scale:
+            raise UsageError(
+                "depth_latent_scale is of a depth autoencoder, and this model has none: train stage=vae first"
+            )
         if depth is not None and self.config.depth_latent_scale:
             depth.register_to_config(scaling_factor=self.config.depth_latent_scale)  # type: ignore[operator]
         if depth is not None and vae:
@@ -136,11 +140,19 @@ class MetricGold(stable_diffusion.Descendant):
         """After each step of DDIM the latent, and what the step takes for the clean one."""
         return self.schedule.ddim(z, self.timesteps(steps), lambda z, t: self._output(x, z, t, text))
 
-    def each_step(self, rgb: Tensor, *, generators: Sequence[Generator], steps: int) -> Iterator[Tensor]:
-        """As `forward` without camera, one generator per image: what each step takes for the result."""
-        x = latent.encode(self.autoencoder, rgb)
-        for _, z_0 in self._trajectory(x, noise.like(x, "gaussian", generators), steps, None):
-            yield self._decoded(z_0)
+    def each_step(
+        self,
+        rgb: Tensor,
+        *,
+        generators: Sequence[Generator],
+        steps: int,
+        camera: Sequence[Camera | None] | None = None,
+    ) -> Iterator[Tensor]:
+        """As `forward`, with one generator per image: the metres that each step takes for the result."""
+        x, scale = latent.encode(self.autoencoder, rgb), self._scale(camera, rgb)
+        with self._told(camera):
+            for _, z_0 in self._trajectory(x, noise.like(x, "gaussian", generators), steps, None):
+                yield self._decoded(z_0) * scale
 
     def _at_once(self, x: Tensor, text: Tensor | None = None) -> Tensor:
         """One step from zeros at t = T, to the clean latent (E2E-FT)."""
@@ -160,7 +172,8 @@ class MetricGold(stable_diffusion.Descendant):
         return self.codec.beyond(metres / self._scale([camera], metres))
 
     def _output(self, x: Tensor, z: Tensor, t: int | Tensor, text: Tensor | None) -> Tensor:
-        return self.output(torch.cat([x, z], dim=1), t, text)  # picture first
+        """Sec. 3.2 writes the depth first; in the code and in Marigold's checkpoints the picture is."""
+        return self.output(torch.cat([x, z], dim=1), t, text)
 
     def timesteps(self, steps: int) -> list[int]:
         """DDIM's, in falling order. Raises UsageError for more than there are."""

@@ -35,6 +35,8 @@ WORDS = {  # how training sets are called, where that is not the name of the dat
 
 
 class Part(BaseModel):
+    """Of a published table: it cannot be changed, and refuses unknown keys."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
