@@ -51,7 +51,7 @@ def test_ten_kills_on_ray_lose_nothing_and_repeat_nothing(inputs, tmp_path, who)
 
 def test_without_ray_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match=r"pip install 'leadline\[ray\]'"):
+    with pytest.raises(UsageError, match=r"pip install '\.\[ray\]'"):
         next(cluster.each([{"number": 0}], dict, {}, read=lambda row: row))
 
 

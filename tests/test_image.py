@@ -451,5 +451,5 @@ def test_heic_is_read_where_the_extra_is_installed():
 
 def test_heic_names_the_extra_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(ImageError, match=r"HEIC needs the extra 'heif'; pip install 'leadline\[heif\]'"):
+    with pytest.raises(ImageError, match=r"HEIC needs the extra 'heif'; pip install '\.\[heif\]'"):
         read(b"\0\0\0\x18ftypheic" + bytes(40))

@@ -230,7 +230,7 @@ def test_exr_has_the_channels_and_attributes_of_compositors(tmp_path):
 
 def test_exr_without_its_package_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "OpenEXR", None)
-    with pytest.raises(SaveError, match=r"pip install 'leadline\[exr\]'"):
+    with pytest.raises(SaveError, match=r"pip install '\.\[exr\]'"):
         save.write(made("metric_depth"), tmp_path, "x", ["exr"])
     assert list(tmp_path.iterdir()) == []
 
