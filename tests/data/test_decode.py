@@ -161,9 +161,7 @@ def test_records_are_whole():
 
 def test_a_missing_library_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(
-        DataError, match=r"needs h5py, which is not installed: pip install '\.\[datasets\]'"
-    ):
+    with pytest.raises(DataError, match=r"needs h5py, which is not installed: pip install '\.\[datasets\]'"):
         decode.hdf5(b"")
 
 

@@ -59,7 +59,7 @@ def test_training_wants_noise():
 
 
 def test_saved_latents_have_deviation_one_and_the_same_round_trip(tmp_path, monkeypatch):
-    monkeypatch.setattr(autoencoder, "MEMORY", 0.5)
+    monkeypatch.setattr(autoencoder, "NEW_SHARE", 0.5)
     method, rgb = made().train(), torch.rand(4, 3, 16, 24) * 2 - 1
     batch = tiny.batch(4, 16, 24)
     batch.rgb, batch.depth_m, batch.normals = rgb, None, None

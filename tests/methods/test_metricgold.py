@@ -222,14 +222,18 @@ def test_members_are_what_their_noise_gives_alone_and_merge_in_metres():
     assert 0.1 <= result.values.min() <= result.values.max() <= 80.001
 
 
-@pytest.mark.parametrize("camera", ["none", "canonical_width", "fov"])
-def test_the_last_step_takes_for_the_result_what_is_predicted(camera):
-    model, rgb = published(camera=camera), torch.rand(1, 3, 16, 24) * 2 - 1
-    view = [Camera.from_fov(24, 16, horizontal=70)]
+def test_what_each_step_takes_for_the_result_is_in_metres_and_knows_the_camera():
+    rgb, view = torch.rand(1, 3, 16, 24) * 2 - 1, Camera.from_fov(24, 16, horizontal=70)
     with torch.inference_mode():
-        *_, last = model.each_step(rgb, generators=seeded(0), steps=2, camera=view)
-        result = model(rgb, generators=seeded(0), steps=2, camera=view)["depth"]
-    assert_close(last, result, rtol=1e-5, atol=0)
+        plain, canonical = (
+            list(published(camera=camera).each_step(rgb, generators=seeded(0), steps=3, camera=[view]))
+            for camera in ("none", "canonical_width")
+        )
+        with pytest.raises(CameraError):
+            list(published(camera="fov").each_step(rgb, generators=seeded(0), steps=3))
+    assert len(plain) == len(canonical) == 3
+    for x, y in zip(plain, canonical, strict=True):
+        assert_close(y, x * view.fx / view.width, rtol=1e-5, atol=0)
 
 
 def test_half_precision_holds_the_metres():

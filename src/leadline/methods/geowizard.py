@@ -317,10 +317,8 @@ class GeoWizard(nn.Module):
         """E2E-FT's objective on both maps: metric depth [B,1,h,w] after the best scale and shift, and the
         angle to normals [B,3,h,w]; `valid` [B,1,h,w].
         """
-        plain = self.preset.plain_losses
-        inside, kept = coding.clip_to_percentiles(
-            depth_m, valid & depth_m.isfinite(), *self.config.percentiles
-        )
+        plain, known = self.preset.plain_losses, valid & depth_m.isfinite()
+        inside, kept = coding.clip_to_percentiles(depth_m, known, *self.config.percentiles)
         depth = losses.scale_shift_l1(pred["depth"].float(), inside, kept, compat=plain)
         angle = losses.angular(pred["normals"].float(), normals, valid, compat=plain)
         ssi = Loss(DEPTH_WEIGHT * depth, {"ssi": depth.detach()}, kept.sum())
