@@ -50,6 +50,12 @@ def choose(wanted: str | torch.device = "auto") -> tuple[torch.device, str]:
     return device, "as asked"
 
 
+def check_dtype(name: str) -> None:
+    """Raises UsageError unless it is "auto" or a name of `DTYPES`."""
+    if name not in ("auto", *DTYPES):
+        raise UsageError(f"dtype {name!r} is unknown: {did_you_mean(name, ['auto', *DTYPES])}")
+
+
 def choose_dtype(wanted: str | torch.dtype, device: torch.device) -> torch.dtype:
     """The precision by its name; "auto" is float32, with which results are proven.
 
@@ -59,10 +65,9 @@ def choose_dtype(wanted: str | torch.dtype, device: torch.device) -> torch.dtype
     torch.float32
     """
     name = str(wanted).removeprefix("torch.")
+    check_dtype(name)
     if name == "auto":
         return torch.float32
-    if name not in DTYPES:
-        raise UsageError(f"dtype {name!r} is unknown: {did_you_mean(name, ['auto', *DTYPES])}")
     try:
         one = torch.ones(1, 1, 1, 1, device=device, dtype=DTYPES[name])
         F.conv2d(one, one)

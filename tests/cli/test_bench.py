@@ -44,6 +44,7 @@ def test_a_cell_that_fails_is_named_and_leaves_the_others(run, monkeypatch, code
     [
         (["bench", "smal"], "did you mean 'small'"),
         (["bench", "--size", "12y3"], "12y3"),
+        (["bench", "--dtype", "float61"], "did you mean 'float16'"),
         (["bench", "-o", "bench.html"], ".json"),
         (["bench", "--repeats", "0"], "--repeats"),
     ],

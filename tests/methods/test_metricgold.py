@@ -15,7 +15,7 @@ from tiny import seeded
 from tiny_fiffdepth import parts
 from torch.testing import assert_close
 
-from leadline import cards, losses, methods, weights
+from leadline import cards, image, losses, methods, weights
 from leadline.camera import Camera
 from leadline.cards import Card, Defaults
 from leadline.coding import Codec
@@ -27,6 +27,7 @@ from leadline.methods.metricgold import autoencoder as depth_stage
 from leadline.networks import conv_in, latent
 from leadline.predict import Model
 from leadline.prediction import Kind
+from leadline.report import spread
 from leadline.train import validate
 
 RANGE = {"codec": "log", "near_m": 0.1, "far_m": 80.0}
@@ -234,6 +235,15 @@ def test_what_each_step_takes_for_the_result_is_in_metres_and_knows_the_camera()
     assert len(plain) == len(canonical) == 3
     for x, y in zip(plain, canonical, strict=True):
         assert_close(y, x * view.fx / view.width, rtol=1e-5, atol=0)
+
+
+def test_how_far_steps_agree_is_told_in_shares_of_the_distance():
+    model = published(camera="canonical_width")
+    seen = spread.each_step(Model(model, device="cpu"), image.Picture(np.zeros((32, 48, 3), np.uint8)), 3)
+    assert seen.shape[0] == 3
+    wide = Camera.from_fov(48, 32, horizontal=60)  # where nobody knows it
+    near, far = (np.log(m * wide.fx / wide.width) for m in (model.codec.near_m, model.codec.far_m))
+    assert near - 1e-3 <= seen.min() < seen.max() <= far + 1e-3
 
 
 def test_half_precision_holds_the_metres():

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
+from leadline.devices import check_dtype
 from leadline.errors import UsageError
 
 LONGEST = 16384  # pixels of an edge
@@ -52,6 +53,8 @@ def cells(
     >>> [str(cell) for cell in cells(["small"], ["256", "64x32"])]
     ['small, 256x256, auto, auto', 'small, 64x32, auto, auto']
     """
+    for dtype in dtypes:
+        check_dtype(dtype)
     return [
         Cell(model, *_size(size), device, dtype, **options)
         for device, dtype, size, model in product(devices, dtypes, sizes, models)

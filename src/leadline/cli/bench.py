@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,7 +43,7 @@ def bench(
     Every combination is measured in a process of its own. The last line is JSON.
     """
     from leadline import bench as engine
-    from leadline import devices, save
+    from leadline import save
 
     names = models or ["small"]
     for name in names:
@@ -60,15 +60,18 @@ def bench(
         repeats=repeats,
         warm_up=warm_up,
     )
-    for word in device or ["auto"]:
-        chosen, _ = devices.choose(word)
-        for precision in dtype or []:  # what cannot be is told before any of it is measured
-            devices.choose_dtype(precision, chosen)
     if out is not None:
         engine.render({"machine": {}, "cells": []}, out)  # an unknown form is told now
     document = engine.run(wanted, lambda cell: ui.say(str(cell), quiet))
     if out is not None:
         save.write_bytes(out, engine.render(document, out).encode())
+    return _show(document)
+
+
+def _show(document: dict[str, Any]) -> int:
+    """What was measured, as tables and JSON; the exit code."""
+    from leadline import bench as engine
+
     failed = [cell for cell in document["cells"] if "error" in cell]
     for cell in failed:
         ui.say(f"failed: {cell['model']}, {cell['width']}x{cell['height']}: {cell['error']}")

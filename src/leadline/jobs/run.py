@@ -156,16 +156,14 @@ def files(
     jobs = collect(inputs, recursive, out=out, written=written)
     kind = known.check(model.kind, len(jobs)) if known else model.kind
     chosen = save.choose(formats, kind, style)
-    sampling = {
-        "steps": steps,
-        "ensemble_size": ensemble_size,
-        "tile": tile or None,
-        "uncertainty": uncertainty or "uncertainty" in chosen or None,
-        "also": list(also) or None,
-        "captions": captions,
-    }
-    asked: dict[str, Any] = {"processing_res": processing_res, "seed": seed}
-    asked |= {key: value for key, value in sampling.items() if value is not None}
+    asked: dict[str, Any] = {"processing_res": processing_res, "seed": seed} | _given(
+        steps=steps,
+        ensemble_size=ensemble_size,
+        tile=tile or None,
+        uncertainty=uncertainty or "uncertainty" in chosen or None,
+        also=list(also) or None,
+        captions=captions,
+    )
     settings = of_run(model, style, asked, camera=camera, known=known)
     tasks = due(jobs, past, out, settings, chosen, overwrite)
     summary = Summary(len(jobs), skipped=len(jobs) - len(tasks))
@@ -184,6 +182,11 @@ def files(
             Run(order, manifest, summary, stop, progress).go(tasks, partial(model.stream, **asked))
             summary.interrupted = stop.interrupted
     return summary
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Those that are not None: an option that came later leaves older runs' settings as they were."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 class Run:

@@ -61,9 +61,8 @@ class Config(stable_diffusion.Config):
     text_layer: Literal["last", "penultimate"] = "penultimate"
     text_tokens: Literal[2, 77] = 77  # code: all of Stable Diffusion's; a constant text needs fewer
     text_layers: int = 24  # of the text encoder, as long as none is cut off
-    vae_sample: Literal["sample", "mode"] = (
-        "sample"  # released program: a sample of the autoencoder's code, not its mean
-    )
+    # released program: a sample of the autoencoder's code, not its mean
+    vae_sample: Literal["sample", "mode"] = "sample"
     noise: bool = True  # Sec. 3.3: one step of it; False: none at all, and t = 1 all the same
     # Table 3's switches
     self_attention: bool = True

@@ -30,7 +30,7 @@ CLASSES = (
     "bottle", "poster", "pot", "vase", "tray", "ashcan", "plate", "monitor", "traffic light", "glass", "food",
     "sculpture", "dirt track", "television receiver", "light", "fireplace", )  # fmt: skip
 
-# What a scene is enclosed by: never in the camera's way, and no casters of shadows.
+# What a scene is enclosed by: never in the camera's way, and no casters of shadows unless a stage is walled.
 SURROUNDINGS = frozenset(
     {
         "wall",

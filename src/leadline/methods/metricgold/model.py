@@ -65,7 +65,17 @@ class MetricGold(stable_diffusion.Descendant):
         self.depth_autoencoder = depth_autoencoder
         told = config.camera == "fov"
         self.view = (view or field_of_view.FieldOfView(field_of_view.width(unet))) if told else None
+        if config.depth_latent_scale:
+            self._set_latent_scale(config.depth_latent_scale)
         self._choose_weights()
+
+    def _set_latent_scale(self, factor: float) -> None:
+        depth: Any = self.depth_autoencoder
+        if depth is None:
+            raise UsageError(
+                "depth_latent_scale is of a depth autoencoder, and this model has none: train stage=vae first"
+            )
+        depth.register_to_config(scaling_factor=factor)
 
     def _choose_weights(self) -> None:
         """What is trained: the UNet, or a part of the depth's autoencoder."""
@@ -73,12 +83,6 @@ class MetricGold(stable_diffusion.Descendant):
         if vae:
             self.unet.requires_grad_(False)
             self.needs_camera, self.view = self.config.camera in CANONICAL, None
-        if depth is None and self.config.depth_latent_scale:
-            raise UsageError(
-                "depth_latent_scale is of a depth autoencoder, and this model has none: train stage=vae first"
-            )
-        if depth is not None and self.config.depth_latent_scale:
-            depth.register_to_config(scaling_factor=self.config.depth_latent_scale)  # type: ignore[operator]
         if depth is not None and vae:
             depth_stage.choose_weights(depth, self.config)
         elif depth is not None:
