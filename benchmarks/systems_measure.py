@@ -19,6 +19,7 @@ import small_measure
 import torch
 from frames import Frame
 from PIL import Image
+from torch.nn.functional import interpolate
 
 import leadline
 from leadline import align, colour, image, metrics, save
@@ -27,7 +28,7 @@ from leadline.data.synth import SynthFolder, synthesise
 from leadline.prediction import Kind, Prediction
 
 POINTS = 20  # known depths that anchor an affine model
-BANDS = 5  # octaves of a spectrum
+BANDS = 4  # octaves of a spectrum
 WIDTH = 960  # pixels of a picture
 STEPS, MEMBERS = 10, 5  # of models that denoise
 Figures = dict[str, list[float]]  # metric -> value per frame
@@ -98,7 +99,8 @@ def of_frame(
     for other in prediction.also.values():
         metres = fitted(other, frame, frame.valid)
         yield f"{name}, filtered", scores(metres, frame, frame.valid, edges=name == "scenes")
-        bands = zip(spectrum(prediction.values), spectrum(other.values), strict=True)
+        size = prediction.settings["processed_size"]
+        bands = zip(spectrum(prediction.values, size), spectrum(other.values, size), strict=True)
         yield f"{name}, spectrum", {f"octave {i}": 10 * np.log10(b / a) for i, (a, b) in enumerate(bands, 1)}
 
 
@@ -138,11 +140,18 @@ def scores(metres: np.ndarray, frame: Frame, valid: np.ndarray, *, edges: bool =
     return found | ({"boundary_f1": float(metrics.boundary_f1(*tensors))} if edges else {})
 
 
-def spectrum(values: np.ndarray) -> list[float]:
-    """Mean power of a map per octave of frequency, the finest last, of the map with deviation 1."""
-    centred = (values - values.mean()) / max(float(values.std()), 1e-9)
-    power = np.abs(np.fft.fft2(centred)) ** 2
-    rows, columns = (np.fft.fftfreq(side) for side in values.shape)
+def spectrum(values: np.ndarray, size: tuple[int, int]) -> list[float]:
+    """Mean power per octave of frequency, the finest last, of a map made as small as the network worked on.
+
+    The map gets deviation 1 and fades to its edges (Hann): its ends do not meet, and without that the jump
+    between them would be most of each octave.
+    """
+    small = interpolate(torch.from_numpy(values)[None, None], size, mode="bilinear", antialias=True)
+    wave = small[0, 0].numpy()
+    window = np.outer(*(np.hanning(side + 2)[1:-1] for side in wave.shape))
+    centred = (wave - np.average(wave, weights=window)) / max(float(wave.std()), 1e-9)
+    power = np.abs(np.fft.fft2(window * centred)) ** 2
+    rows, columns = (np.fft.fftfreq(side) for side in wave.shape)
     radius = np.hypot(rows[:, None], columns[None])
     ends = 0.5 / 2.0 ** np.arange(BANDS, -1, -1)
     bands = zip(ends, ends[1:], strict=False)

@@ -126,7 +126,8 @@ The ablations of [FiffDepth](papers/fiffdepth.md)'s Figure 7, whose figures were
 hundred times smaller than Stable Diffusion, the teacher is the bundled model, trainings take minutes.
 `fiffdepth-no-teacher` sees two batches of scenes where others see one of scenes and one of photographs. Depth
 is fitted to the truth by scale and shift; "20 points" fits to so many known ones, which then do not count.
-The spectrum says how much power the filter leaves in each octave, in dB, the finest last.
+The spectrum says how much power the filter leaves in each octave that a network of 96 pixels has, in dB, the
+finest last; boundaries are soft in all of them, for the same reason.
 """,
     "metricgold": """# MetricGold at small scale
 

@@ -387,7 +387,7 @@ class Model:
         if kind is not Kind.metric_depth or not hasattr(self.method, "beyond"):
             return None, settings
         metric = cast(Metric, self.method)
-        beyond = metric.beyond(x, task.camera)[0, 0].cpu().numpy()
+        beyond = metric.beyond(x, task.network_camera)[0, 0].cpu().numpy()
         settings = settings | {"share_at_range_end": float(beyond.mean())}
         return (~beyond if metric.masks_beyond else None), settings
 

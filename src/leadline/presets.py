@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from leadline.ensemble import Ensembling
 from leadline.errors import UsageError, did_you_mean
 from leadline.schedule import Spacing
 from leadline.sizes import Filter, SizeRule
+
+
+def _rising(shares: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= shares[0] < shares[1] <= 1:
+        raise ValueError(f"{shares}: two rising shares between 0 and 1 are wanted, such as [0.02, 0.98]")
+    return shares
+
+
+Percentiles = Annotated[tuple[float, float], AfterValidator(_rising)]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -114,25 +114,31 @@ class Schedule:
             raise UsageError(
                 f"the scheduler has betas {betas!r}, predictions {predicts!r}: known are {known}"
             )
-        if predicts == "epsilon" and config.get("rescale_betas_zero_snr"):
-            raise UsageError(
-                "the scheduler has epsilon predictions with zero-terminal SNR: nothing follows from them "
-                "at its last step, v_prediction or sample is needed"
-            )
         numbers = [config.get(key, 1) for key in ("num_train_timesteps", "beta_start", "beta_end")]
         if not all(isinstance(x, int | float) and 0 <= x <= 10_000 for x in numbers) or (
             not isinstance(numbers[0], int) or numbers[0] < 1
         ):
             raise UsageError(f"the scheduler has {numbers} for steps and betas: no trained one has")
-        return cls(
+        schedule = cls(
             steps=config.get("num_train_timesteps", 1000),
             beta_start=config.get("beta_start", 0.0001),
             beta_end=config.get("beta_end", 0.02),
             beta_schedule=betas,
-            zero_snr=config.get("rescale_betas_zero_snr", False),
             prediction_type=predicts,
             alpha_to_one=config.get("set_alpha_to_one", True),
         )
+        return schedule.ending(zero_snr=config.get("rescale_betas_zero_snr", False))
+
+    def ending(self, *, zero_snr: bool) -> Schedule:
+        """The same with no signal at its last step, or a little. Raises UsageError for noise predictions
+        where there is none.
+        """
+        if zero_snr and self.prediction_type == "epsilon":
+            raise UsageError(
+                "the network has epsilon predictions, from which nothing follows at the last step with "
+                "zero-terminal SNR: v_prediction or sample is needed, or zero_snr=false"
+            )
+        return replace(self, zero_snr=zero_snr)
 
     def to_config(self, spacing: Spacing = "trailing") -> dict[str, Any]:
         """The `scheduler_config.json` from which diffusers builds its DDIMScheduler."""

@@ -73,6 +73,11 @@ class Large(Task):
     windows: tuple[Window, ...]  # in its processed pixels
     whole: Prepared  # the same picture, small enough to be seen at once, to be enlarged to the processed size
 
+    @property
+    def network_camera(self) -> Camera | None:
+        """Of the whole, whose metres the tiles are brought to."""
+        return self.seen_at_once().network_camera
+
     def seen_at_once(self) -> Task:
         """All of it."""
         return replace(self._as_task(), prepared=self.whole)

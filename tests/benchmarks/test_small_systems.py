@@ -205,9 +205,17 @@ def test_twenty_points_do_not_count_and_a_factor_is_found(systems):
 
 
 def test_a_smooth_map_has_less_of_the_finest_octave(systems):
-    rough = np.random.default_rng(0).standard_normal((64, 64))
+    rough = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
     smooth = (rough + np.roll(rough, 1, 0) + np.roll(rough, 1, 1) + np.roll(rough, 1, (0, 1))) / 4
-    assert systems.measure.spectrum(smooth)[-1] < systems.measure.spectrum(rough)[-1]
+    of_smooth, of_rough = (systems.measure.spectrum(x, (64, 64)) for x in (smooth, rough))
+    assert of_smooth[-1] < of_rough[-1]
+
+
+def test_detail_counts_in_a_spectrum_not_the_jump_between_a_map_s_ends(systems):
+    slope = np.linspace(0, 1, 64, dtype=np.float32)[:, None].repeat(80, 1)
+    detail = 0.01 * np.random.default_rng(0).standard_normal((64, 80)).astype(np.float32)
+    plain, fine = (systems.measure.spectrum(x, (64, 80)) for x in (slope, slope + detail))
+    assert fine[-1] > 100 * plain[-1]
 
 
 def test_photographs_are_labelled_once_and_read_as_pairs(systems, tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from diffusers.models.embeddings import Timesteps
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from PIL import Image
 from pydantic import ValidationError
 from tiny import seeded
@@ -138,13 +138,14 @@ def test_the_training_step_is_made_of_its_stored_parts(golden):
 @pytest.mark.parametrize(("gamma", "tag"), [(0.5, "0p5"), (0.3, "0p3"), (0.0, "0"), (1.0, "1")])
 def test_blends_and_their_trajectory_match_reference(gamma, tag, golden):
     g = golden("fiffdepth/blended_trajectory")
-    b_0 = gamma * g.x0 + (1 - gamma) * g.d0
-    if f"bt_g{tag}" not in g:
+    b_0, schedule, model, seen = g[f"b0_g{tag}"], Schedule(), published(gamma=gamma), []
+    model.output = lambda b_t, t: seen.append(b_t) or b_t
+    model.trajectory(g.x0, g.d0, g.t, torch.zeros_like(g.eps))
+    assert_close(seen[0], schedule.noisy(b_0, torch.zeros_like(b_0), g.t), rtol=0, atol=1e-5)
+    if f"bt_g{tag}" not in g:  # of pictures or depths alone, the blend is what is stored
         return
-    schedule = Schedule()
     assert_close(schedule.noisy(b_0, g.eps, g.t), g[f"bt_g{tag}"], rtol=0, atol=1e-5)
     assert_close(schedule.velocity(b_0, g.eps, g.t), g[f"vt_g{tag}"], rtol=0, atol=1e-5)
-    model = published(gamma=gamma)
     model.output = lambda *_: g.pred
     assert_close(
         model.trajectory(g.x0, g.d0, g.t, g.eps), g[f"lk_mean_g{tag}"].squeeze(), rtol=1e-5, atol=1e-5
@@ -174,8 +175,11 @@ def test_the_networks_embed_times_with_cosines_first(golden):
     unet = weights.build(ONE_LATENT | {"block_out_channels": [64, 64]})
     assert_close(unet.time_proj(g.timesteps)[:4], g.emb_64[:4], rtol=0, atol=1e-6)
     assert (unet.time_proj(g.timesteps) - g.emb_64_sinfirst_shift1).abs().max() > 0.5
-    hidden = torch.nn.functional.silu(g.emb_8 @ g.mlp_w1.T + g.mlp_b1)
-    assert_close(hidden @ g.mlp_w2.T + g.mlp_b2, g.mlp_out_8_16, rtol=0, atol=1e-5)
+    layers = TimestepEmbedding(8, 16)  # as the UNet has it
+    assert isinstance(unet.time_embedding, TimestepEmbedding)
+    for name, own in (("linear_1", (g.mlp_w1, g.mlp_b1)), ("linear_2", (g.mlp_w2, g.mlp_b2))):
+        layers.get_submodule(name).load_state_dict(dict(zip(("weight", "bias"), own, strict=True)))
+    assert_close(layers(g.emb_8), g.mlp_out_8_16, rtol=0, atol=1e-5)
 
 
 def test_noise_levels_match_reference(golden):
@@ -219,7 +223,8 @@ def test_labels_are_normalised_as_stored(golden):
     for space, name in zip(SPACES, ("depth_norm", "disparity_norm", "disparity_norm_flipped"), strict=True):
         label, known = published(label_space=space).label(batch, depth)
         assert_close(label[known], g[name][None][known], rtol=0, atol=1e-5)
-    raw = torch.where(valid, 1 / depth, 0)
+    raw, _ = coding.disparity(depth, valid & (depth > 0))
+    assert_close(raw[valid], g.disparity[None][valid], rtol=0, atol=1e-5)
     for x, name in ((depth, "depth"), (raw, "disp")):
         low, high = coding.quantiles(x[valid & (x > 0)], 0.02, 0.98)
         assert_close(torch.stack([low, high]), torch.stack([g[f"{name}_q2"], g[f"{name}_q98"]]).flatten())
@@ -288,6 +293,52 @@ def test_gradient_reaches_the_whole_unet_and_nothing_frozen(make, space):
     assert not model.autoencoder.training
     parts = {"depth", "depth_slopes", "trajectory"} if make is rooms else {"filter", "filter_slopes"}
     assert parts <= set(loss.parts)
+
+
+def test_a_batch_with_depths_has_the_terms_of_equation_7_by_hand(monkeypatch):
+    """Each pass is given what the paper gives it, at its time, and is compared with what the paper says."""
+    model, batch = published(gamma=0.3), rooms()
+    noise, answers, seen = torch.randn(2, 4, 4, 6), torch.randn(2, 2, 4, 4, 6), []
+    monkeypatch.setattr(torch, "randn", lambda *_, **__: noise)
+    model.output = lambda z, t, text=None: seen.append((z, t)) or answers[len(seen) - 1]
+    found = model.loss(batch, seeded(5)[0])
+    label, known = model.label(batch, batch.depth_m)
+    x_0, d = (latent.encode(model.autoencoder, p) for p in (batch.rgb, label.expand(-1, 3, -1, -1)))
+    cells = latent.whole(known, 8)
+    (first, t_first), (second, t) = seen
+    assert (torch.equal(first, x_0), t_first) == (True, 0)
+    b_0, level = 0.3 * x_0 + 0.7 * d, Schedule().alphas_cumprod[t].view(2, 1, 1, 1)
+    assert_close(second, level.sqrt() * b_0 + (1 - level).sqrt() * noise)
+    l_k = (answers[1] - (level.sqrt() * noise - (1 - level).sqrt() * b_0)).square().mean()
+    l_s = losses.l1(answers[0], d, cells) + 0.5 * losses.slopes(answers[0], d, cells)
+    assert_close(found.total, l_s + 0.2 * l_k)
+
+
+@pytest.mark.parametrize("index", ["network", "paper"])
+def test_no_step_of_training_noises_the_timestep_of_depth(index):
+    model, told = published(trajectory_index=index), []
+    model.output = lambda z, t, text=None: told.append(t) or z
+    generator, batch = seeded(0)[0], rooms()
+    for _ in range(400):
+        model._on_trajectory(losses.Loss(torch.zeros(()), {}, 1), batch.rgb, batch.rgb, generator)
+    assert torch.stack(told).min() >= 1
+    assert torch.stack(told).max() > 900
+
+
+@pytest.mark.parametrize("step", [-1, 0])
+def test_a_batch_of_photographs_is_compared_with_its_teacher_after_the_step_that_is_taught(step):
+    model, batch = published(teacher_step=step), photographs()
+    answers, seen = torch.randn(2, 2, 4, 4, 6), []
+    model.output = lambda z, t, text=None: seen.append((z, t)) or answers[len(seen) - 1]
+    found = model.loss(batch, seeded(5)[0])
+    label, counts = model.teacher_label(batch, batch.pseudo)
+    x_0, d = (latent.encode(model.autoencoder, p) for p in (batch.rgb, label.expand(-1, 3, -1, -1)))
+    cells, said = latent.whole(counts, 8), answers[len(seen) - 1]
+    assert [t for _, t in seen] == ([0, -1] if step else [0])
+    assert torch.equal(seen[0][0], x_0)
+    if step:
+        assert torch.equal(seen[1][0], answers[0])
+    assert_close(found.total, losses.l1(said, d, cells) + 0.5 * losses.slopes(said, d, cells))
 
 
 def test_the_ablations_of_figure_7_are_options():
@@ -440,8 +491,12 @@ def test_a_scheduler_entry_is_tolerated_and_others_levels_are_kept(tmp_path):
     model.save(tmp_path / "model")
     entry = tmp_path / "model/scheduler/scheduler_config.json"
     entry.parent.mkdir()
-    entry.write_text(json.dumps({"_class_name": "PNDMScheduler", "clip_sample": True}))
+    other = {"_class_name": "PNDMScheduler", "clip_sample": True}  # no levels that latents can have
+    entry.write_text(json.dumps(other | {"prediction_type": "v_prediction"}))
     assert FiffDepth.load(tmp_path / "model").schedule == Schedule()
+    for says in ({}, {"prediction_type": "epsilon"}):  # what it says its network to predict still counts
+        entry.write_text(json.dumps(other | says))
+        assert FiffDepth.load(tmp_path / "model").schedule == Schedule(prediction_type="epsilon")
     entry.write_text(json.dumps(Schedule(prediction_type="epsilon").to_config()))
     assert FiffDepth.load(tmp_path / "model").schedule.prediction_type == "epsilon"
     agreed = FiffDepth.load(tmp_path / "model", prediction_type="v_prediction")
@@ -460,6 +515,10 @@ def test_a_unet_alone_takes_the_rest_from_its_base(tmp_path):
     rgb = torch.rand(1, 3, 16, 16)
     with torch.inference_mode():
         assert_close(made(rgb)["depth"], model(rgb)["depth"], rtol=0, atol=1e-5)
+    shutil.copytree(tmp_path / "whole/unet", tmp_path / "nested/unet")
+    nested = FiffDepth.load(tmp_path / "nested", card, base=str(tmp_path / "whole")).eval()
+    with torch.inference_mode():
+        assert_close(nested(rgb)["depth"], model(rgb)["depth"], rtol=0, atol=1e-5)
     made.save(tmp_path / "again")  # whole: it needs no base any more
     assert FiffDepth.load(tmp_path / "again").config.base is None
     with pytest.raises(WeightsError, match="no-such-model"):
@@ -490,3 +549,15 @@ def test_the_engines_contract_is_kept():
         Config(unet=ONE_LATENT, autoencoder=tiny.AUTOENCODER), empty_text=torch.zeros(1, 2, 24)
     )
     assert made.schedule == Schedule()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *({"gamma": 2}, {"lambda_k": -1}, {"lambda_gm": -0.5}),
+        *({"percentiles": shares} for shares in ([2, 98], [0.9, 0.1], [0.5, 0.5], [-0.1, 1])),
+    ],
+)
+def test_options_outside_of_their_range_are_refused(option):
+    with pytest.raises(ValidationError, match=next(iter(option))):
+        Config(**option)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import shutil
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tiny
 import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from pydantic import ValidationError
 from tiny import seeded
 from tiny_fiffdepth import parts
+from torch import nn
 from torch.testing import assert_close
 
 from leadline import cards, image, losses, methods, weights
@@ -28,6 +33,7 @@ from leadline.networks import conv_in, latent
 from leadline.predict import Model
 from leadline.prediction import Kind
 from leadline.report import spread
+from leadline.schedule import Schedule
 from leadline.train import validate
 
 RANGE = {"codec": "log", "near_m": 0.1, "far_m": 80.0}
@@ -49,6 +55,14 @@ def published(**options):
     return MetricGold(Config(**options), unet, autoencoder, empty_text=text, card=CARD).eval()
 
 
+def scaled(**options):
+    """With an autoencoder of its own for depth, whose latents have another scale."""
+    model = published()
+    config, own = Config(depth_latent_scale=0.5, **options), copy.deepcopy(model.autoencoder)
+    given = (model.unet, model.autoencoder, None, model.empty_text, CARD)
+    return MetricGold(config, *given, depth_autoencoder=own).eval()
+
+
 MODELS = {
     "diffusion": published,
     "one step": partial(published, objective="one_step"),
@@ -56,6 +70,7 @@ MODELS = {
     "fixed": partial(published, camera="canonical_fixed"),
     "field of view": partial(published, camera="fov"),
     "linear": partial(published, codec="linear"),
+    "own autoencoder": scaled,
 }
 
 
@@ -130,13 +145,15 @@ def test_masks_and_codes_of_holes_and_sky_are_as_stored(golden):
 
 def test_canonical_depths_are_as_stored(golden):
     g = golden("metricgold/canonical_camera")
-    fx, fy, cx, cy = g.intrinsics_f64.tolist()
-    camera = Camera(fx, fy, cx + 0.5, cy + 0.5, 1242, 375)
+    (height, width), (fx, fy, cx, cy) = g.orig_hw.tolist(), g.intrinsics_f64.tolist()
+    camera = Camera(fx, fy, cx + 0.5, cy + 0.5, width, height)
     depth = g.depth_f64[None, None]
     fixed = published(camera="canonical_fixed")
     assert_close(
         depth / fixed._scale([camera], depth), g.depth_canonical_label_f64[None, None], rtol=1e-9, atol=0
     )
+    label_camera = Camera(*g.intrinsics_canonical_label_f64.tolist(), width, height)
+    assert fixed._scale([label_camera], depth).item() == pytest.approx(1, rel=1e-9)
     # the same camera at the network's resolution takes canonical depth back to metres
     h, w = g.resized_hw.tolist()
     seen = replace(camera, fx=fx * g.resize_scale_f64.item(), fy=fy * g.resize_scale_f64.item())
@@ -155,14 +172,12 @@ def test_canonical_depths_are_as_stored(golden):
 
 def test_losses_of_the_autoencoder_are_as_stored(golden):
     g = golden("metricgold/vae_losses")
-    mean, log_variance = g.moments.chunk(2, dim=1)
     moments = g.moments.clone().requires_grad_()
     kl = losses.kl(*moments.chunk(2, dim=1))
     kl.mean().backward()
     assert_close(kl.detach(), g.kl_per_sample, rtol=1e-5, atol=0)
     assert_close(kl.mean().detach(), g.kl_batch_mean.squeeze(), rtol=1e-5, atol=0)
     assert_close(moments.grad, g.kl_grad, rtol=1e-5, atol=1e-7)
-    assert_close(mean, g["mode"], rtol=1e-5, atol=0)
     known, three = g.mask.bool(), g.target.expand(-1, 3, -1, -1)
     recon = g.recon.clone().requires_grad_()
     l1 = losses.l1(recon, three, known)
@@ -175,16 +190,35 @@ def test_losses_of_the_autoencoder_are_as_stored(golden):
         rtol=1e-5,
         atol=0,
     )
+    assert_close(losses.diffusion(g.recon, three, known).total, g.l2_masked_3ch.squeeze(), rtol=1e-5, atol=0)
+    # latent diffusion's convention: the sum over what is known of a picture, of which ours is the mean
+    summed = losses.l1(g.recon, three, known) * known.expand_as(three).sum() / len(known)
+    assert_close(summed, g.nll_sum_per_sample.squeeze(), rtol=1e-5, atol=0)
+    assert_close(summed + 1e-6 * kl.mean().detach(), g.ldm_total.squeeze(), rtol=1e-5, atol=0)
+
+
+class Stored(nn.Module):
+    """An autoencoder that gives the stored code, and decodes anything to the stored picture."""
+
+    def __init__(self, g) -> None:
+        super().__init__()
+        self.g, self.config, self.decoded = g, SimpleNamespace(scaling_factor=0.18215), []
+
+    def encode(self, _):
+        return SimpleNamespace(latent_dist=DiagonalGaussianDistribution(self.g.moments))
+
+    def decode(self, z):
+        self.decoded.append(z)
+        return SimpleNamespace(sample=self.g.recon)
 
 
 def test_the_papers_first_stage_adds_a_millionth_of_the_penalty_as_stored(golden, monkeypatch):
     g = golden("metricgold/vae_losses")
-    monkeypatch.setattr(latent, "posterior", lambda *_: g.moments.chunk(2, dim=1))
-    monkeypatch.setattr(latent, "decode", lambda *_: g.recon)
-    model = published(stage="vae", depth_vae="paper")
-    found = depth_stage.rebuilding(
-        model.own, g.target, g.mask.bool(), model.config, model.codec, seeded(0)[0]
-    )
+    monkeypatch.setattr(torch, "randn", lambda *_, **__: g.noise)
+    model, own = published(stage="vae", depth_vae="paper"), Stored(g)
+    found = depth_stage.rebuilding(own, g.target, g.mask.bool(), model.config, model.codec, seeded(0)[0])
+    assert_close(own.decoded[0], g.z, rtol=1e-5, atol=1e-6)
+    assert_close(latent.encode(own, g.recon) / 0.18215, g["mode"], rtol=1e-5, atol=0)
     assert_close(found.total, g.total_l1_kl1em6.squeeze(), rtol=1e-5, atol=0)
     assert_close(found.parts["code"], g.l1_masked_3ch.squeeze(), rtol=1e-5, atol=0)
 
@@ -331,6 +365,32 @@ def test_what_lies_at_the_ranges_end_is_counted_and_marked_if_wished(masked):
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_the_ranges_end_is_where_it_is_for_the_camera_of_a_shrunk_and_padded_picture(name):
+    """82x60 pixels are worked on as 41x30, padded to 48x32, half of them at the far end."""
+    model = MODELS[name](far_mask=True)
+    model.for_prediction = lambda steps=None: model
+    code = torch.where(torch.arange(48) < 20, 0.0, 2.0)
+    model.head = lambda z: code.expand(len(z), 1, 32, 48)
+    view = Camera.from_fov(82, 60, horizontal=70)
+    result = Model(model, device="cpu")(np.zeros((60, 82, 3), np.uint8), processing_res=41, camera=view)
+    assert result.valid[:, :38].all()
+    assert not result.valid[:, 42:].any()
+    assert 40 / 82 <= result.settings["share_at_range_end"] <= 44 / 82
+
+
+def test_the_ranges_end_of_a_picture_seen_in_tiles_is_that_of_the_whole():
+    model = published(objective="one_step", camera="canonical_fixed", far_mask=True)
+    model.for_prediction = lambda steps=None: model
+    model.head = lambda z: torch.full((len(z), 1, z.shape[2] * 8, z.shape[3] * 8), 2.0)
+    view = Camera.from_fov(128, 96, horizontal=70)
+    picture = np.zeros((96, 128, 3), np.uint8)
+    for more in ({"processing_res": 64}, {"processing_res": 128, "tile": 64}):
+        result = Model(model, device="cpu")(picture, camera=view, **more)
+        assert result.settings["share_at_range_end"] == 1
+    assert result.settings["tiles"]["count"] > 1
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_the_fast_form_gives_the_same_metres(name):
     model = MODELS[name]()
     image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
@@ -413,6 +473,29 @@ def test_the_target_of_denoising_is_v_in_cells_that_are_known():
     assert model.compare(x, spoiled, epsilon, t, known).total == pytest.approx(4, rel=1e-4)
 
 
+@pytest.mark.parametrize("noise", ["gaussian", "pyramid"])
+def test_denoising_is_of_the_depths_latent_beside_the_pictures_at_the_drawn_times(noise, monkeypatch):
+    """Eq. 2 of DDPM by hand; both latents by their own autoencoders, at all times that there are."""
+    model, batch = scaled(noise=noise), rooms(4)
+    times, drawn = torch.tensor([0, 3, 500, 999]), []
+    monkeypatch.setattr(torch, "randint", lambda *given, **_: drawn.append(given) or times)
+    shown = torch.randn(4, 4, 4, 6)
+    makes = "pyramid" if noise == "pyramid" else "gaussian"
+    monkeypatch.setattr(f"leadline.noise.{makes}", lambda shape, *_: shown)
+    seen = {}
+    model.output = lambda both, t, text: seen.update(both=both, t=t) or torch.zeros(4, 4, 4, 6)
+    loss = model.loss(batch, seeded(0)[0])
+    y, known = model.label(batch)
+    x, z_0 = latent.encode(model.autoencoder, batch.rgb), latent.encode(model.own, y.expand(-1, 3, -1, -1))
+    signal = model.schedule.alphas_cumprod[times].view(4, 1, 1, 1)
+    assert drawn == [(0, 1000, (4,))]
+    assert torch.equal(seen["t"], times)
+    assert_close(seen["both"], torch.cat([x, signal.sqrt() * z_0 + (1 - signal).sqrt() * shown], dim=1))
+    v = signal.sqrt() * shown - (1 - signal).sqrt() * z_0
+    cells = latent.whole(known, 8).expand_as(v)
+    assert_close(loss.total, v[cells].square().mean())
+
+
 def test_without_zero_snr_the_last_level_holds_the_mean_of_the_truth():
     for zero, left in ((True, 0.0), (False, 0.0683)):
         schedule = published(zero_snr=zero).schedule
@@ -469,6 +552,48 @@ def test_a_checkpoint_always_says_its_range_and_none_is_guessed(tmp_path):
     with pytest.raises(WeightsError, match="does not say near_m, far_m, so its numbers are no metres"):
         MetricGold.load(tmp_path / "model", card.model_copy(update={"config": {"codec": "log"}}))
     assert MetricGold.load(tmp_path / "model", card, far_m=10).codec == Codec(0.1, 10)
+
+
+def test_parts_that_a_folder_names_are_not_replaced_in_silence(tmp_path):
+    scaled().save(tmp_path / "own")
+    shutil.rmtree(tmp_path / "own/depth_vae")
+    with pytest.raises(WeightsError, match="own/depth_vae"):
+        MetricGold.load(tmp_path / "own")
+    published(camera="fov").save(tmp_path / "told")
+    shutil.rmtree(tmp_path / "told/field_of_view")
+    with pytest.raises(WeightsError, match="told/field_of_view"):
+        MetricGold.load(tmp_path / "told")
+    published().save(tmp_path / "plain")  # a start, which learns of cameras now
+    assert MetricGold.load(tmp_path / "plain", camera="fov").view is not None
+    published(stage="vae", camera="fov").save(tmp_path / "first")
+    assert MetricGold.load(tmp_path / "first", stage="unet").view is not None
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_first_stage_predicts_nothing(fast):
+    model = Model(published(stage="vae"), device="cpu", fast=fast)
+    with pytest.raises(UsageError, match="tiny is a first stage, .* train a second one"):
+        model(np.zeros((32, 48, 3), np.uint8))
+
+
+def test_a_network_that_predicts_noise_has_no_zero_snr(tmp_path):
+    published().save(tmp_path / "model")
+    entry = tmp_path / "model/scheduler/scheduler_config.json"
+    entry.write_text(json.dumps(Schedule(prediction_type="epsilon").to_config()))
+    with pytest.raises(UsageError, match="or zero_snr=false"):
+        MetricGold.load(tmp_path / "model")
+    plain = MetricGold.load(tmp_path / "model", zero_snr=False).eval()
+    with torch.inference_mode():
+        metres = plain(torch.rand(1, 3, 32, 48), generators=seeded(0))["depth"]
+    assert metres.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "option", [{"known_share": 2}, {"near_share": -1}, {"depth_latent_scale": -1}, {"kl_weight": -1}]
+)
+def test_options_outside_of_their_range_are_refused(option):
+    with pytest.raises(ValidationError, match=next(iter(option))):
+        Config(**option)
 
 
 def test_mistakes_are_named():

@@ -110,7 +110,9 @@ class Metric(Method, Protocol):
     masks_beyond: bool  # whether results are not valid where they lie `beyond`
 
     def beyond(self, metres: Tensor, camera: Camera | None) -> Tensor:
-        """Where metres [1,1,H,W] say no more than that something is there or beyond; bool."""
+        """Where metres [1,1,H,W] say no more than that something is there or beyond; bool. camera: as the
+        network knew it, of the prepared picture.
+        """
 
 
 class Decoder(Method, Protocol):

@@ -26,6 +26,7 @@ from leadline.losses import Loss
 from leadline.networks import latent
 from leadline.networks.resampling import start_as_resampling
 from leadline.prediction import Kind
+from leadline.presets import Percentiles
 from leadline.sizes import SizeRule
 
 NEW_SHARE = 0.01  # of the running mean square of the latents: what a batch adds
@@ -38,7 +39,7 @@ class Config(presets.Config):
     normal_weight: float = 1e-3  # of the penalty that keeps latents near a standard normal
     deviation: float = 0.05  # of the noise on latents in training: diffusion models leave some behind
     resampling: bool = Field(False, exclude=True)  # random weights begin as a shrinking and enlarging
-    percentiles: tuple[float, float] = (0.02, 0.98)  # of depths and disparities, that become -1 and 1
+    percentiles: Percentiles = (0.02, 0.98)  # of depths and disparities, that become -1 and 1
     # a diffusers configuration, to start from random weights; saved models have it in their folder
     autoencoder: dict[str, Any] = Field({}, exclude=True)
 

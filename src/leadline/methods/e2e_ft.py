@@ -26,6 +26,7 @@ from leadline.losses import Loss
 from leadline.networks import frozen, latent, stable_diffusion
 from leadline.networks.stable_diffusion import Parts
 from leadline.prediction import Kind
+from leadline.presets import Percentiles
 from leadline.schedule import Schedule
 
 KINDS = {"depth": Kind.affine_depth, "disparity": Kind.affine_disparity, "normals": Kind.normals}
@@ -40,7 +41,7 @@ class Config(stable_diffusion.Config):
     gradient_weight: float = 0.5  # midas: weight of the edges
     log_weight: float = 0.0  # midas, disparity: weight of the relative error after a fit
     # code: depths beyond are moved there, in metres; Supp. B removes them and normalises what is left
-    percentiles: tuple[float, float] | None = (0.02, 0.98)
+    percentiles: Percentiles | None = (0.02, 0.98)
     clamp: bool = True  # code: depth beyond [-1,1] is cut, without gradient; without it maps are stretched
     # Tab. A-2: its decoder, not worth it; true: all of it, where it starts from nothing
     train_autoencoder: bool | Literal["decoder"] = False

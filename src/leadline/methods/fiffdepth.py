@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from leadline import cards, coding, losses, presets, weights
@@ -30,7 +31,7 @@ from leadline.losses import Loss
 from leadline.networks import latent, stable_diffusion
 from leadline.networks.stable_diffusion import Parts
 from leadline.prediction import Kind
-from leadline.presets import Preset
+from leadline.presets import Percentiles, Preset
 from leadline.schedule import Schedule
 
 DEPTH, FILTER = 0, -1  # timesteps of the two passes
@@ -52,11 +53,11 @@ class Config(stable_diffusion.Config):
 
     # Sec. 3.1: Marigold's. disparity_flipped is better posed: the teacher's quantity, near as in depth
     label_space: Literal["depth", "disparity", "disparity_flipped"] = "depth"
-    percentiles: tuple[float, float] = (0.02, 0.98)  # Marigold's: values that become -1 and 1
-    gamma: float = 0.5  # Sec. 4: share of the picture in the blend; 1: pictures alone (Fig. 7)
-    lambda_mae: float = 1.0  # Sec. 4
-    lambda_gm: float = 0.5  # Sec. 4
-    lambda_k: float = 0.2  # Sec. 4; 0: no trajectory is kept (Fig. 7)
+    percentiles: Percentiles = (0.02, 0.98)  # Marigold's: values that become -1 and 1
+    gamma: float = Field(0.5, ge=0, le=1)  # Sec. 4: of the picture in the blend; 1: pictures alone (Fig. 7)
+    lambda_mae: float = Field(1.0, ge=0)  # Sec. 4
+    lambda_gm: float = Field(0.5, ge=0)  # Sec. 4
+    lambda_k: float = Field(0.2, ge=0)  # Sec. 4; 0: no trajectory is kept (Fig. 7)
     trajectory_index: Literal["network", "paper"] = "network"  # t = 1..999 as pre-trained, or 1..1000 (eq. 2)
     teacher_step: Literal[-1, 0] | None = -1  # which pass the teacher corrects; 0, none: Fig. 7
     detach_filter_input: bool = False  # then photographs teach the depth pass nothing

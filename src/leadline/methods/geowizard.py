@@ -33,7 +33,7 @@ from leadline.networks.banded import specialise_autoencoder
 from leadline.networks.geowizard import ImageEncoder
 from leadline.networks.geowizard_folders import Parts
 from leadline.prediction import Kind
-from leadline.presets import Preset
+from leadline.presets import Percentiles, Preset
 from leadline.schedule import Schedule, Spacing
 from leadline.sizes import SizeRule
 
@@ -81,7 +81,7 @@ class Config(stable_diffusion.Config):
     noise: Start = Field(default_factory=_start)  # where it starts; e2e: zeros
     spacing: Spacing = "leading"  # of timesteps; e2e has one, the last
     joint_attention: bool = True  # false: what the released program computes where xformers does not run
-    percentiles: tuple[float, float] = (0.02, 0.98)  # code: depths that become -1 and 1, or are moved there
+    percentiles: Percentiles = (0.02, 0.98)  # code: depths that become -1 and 1, or are moved there
     frame: Literal["opencv"] = "opencv"  # of the network's normals; the released program turns them all round
     checkpoint_autoencoder: bool = False  # as checkpoint_unet, for e2e
     base: str | None = Field(None, exclude=True)  # name, hub id or folder of parts that the folder lacks

@@ -12,7 +12,6 @@ trailing timesteps and zero-terminal SNR.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -28,6 +27,7 @@ from leadline.losses import Loss
 from leadline.networks import latent, stable_diffusion
 from leadline.networks.stable_diffusion import Parts
 from leadline.prediction import Kind
+from leadline.presets import Percentiles
 from leadline.schedule import Schedule, Spacing
 
 KINDS = {"depth": Kind.affine_depth, "normals": Kind.normals}
@@ -42,7 +42,7 @@ class Config(stable_diffusion.Config):
     spacing: Spacing = "trailing"  # of ddim's timesteps; with "leading", few steps return noise
     full_z_range: bool = True  # normals: else the network's z is in [0,1]
     frame: Literal["opencv", "opengl", "e2e_ft"] = "opengl"  # of the network's normals
-    percentiles: tuple[float, float] = (0.02, 0.98)  # Sec. 3.3: depths that become -1 and 1
+    percentiles: Percentiles = (0.02, 0.98)  # Sec. 3.3: depths that become -1 and 1
     noise_strength: float = 0.9  # Sec. 3.3: of the coarse levels, at t = T; annealed to 0 at t = 0
     noise_levels: noise.Levels = "original"  # the sizes of those levels
     zero_snr: bool | None = None  # v1.1: the last noise level holds no signal; None: as the folder says
@@ -66,7 +66,7 @@ class Marigold(stable_diffusion.Descendant):
     ) -> None:
         schedule = schedule or Schedule(zero_snr=True)
         if config.zero_snr is not None:
-            schedule = replace(schedule, zero_snr=config.zero_snr)
+            schedule = schedule.ending(zero_snr=config.zero_snr)
         parts = Parts(unet, autoencoder, schedule, empty_text)
         super().__init__(config, parts, card, method="marigold", kind=KINDS[config.target], latents=2)
         self.steps = self.preset.steps or self.card.defaults.steps

@@ -36,7 +36,7 @@ from leadline.networks.prompts import Prompts
 from leadline.networks.refiner import Watch
 from leadline.networks.stable_diffusion import Parts
 from leadline.prediction import Kind
-from leadline.presets import Preset
+from leadline.presets import Percentiles, Preset
 from leadline.schedule import Schedule
 from leadline.sizes import SizeRule
 
@@ -78,7 +78,7 @@ class Config(stable_diffusion.Config):
     focal_reduction: Literal["mean", "sum"] = "mean"  # eq. 4 has the sum, which drowns everything else
     lambda_per: Literal["batch", "image"] = "batch"
     caption_dropout: float = Field(0.0, ge=0, le=1)  # ours: as often, a caption is the empty one in training
-    percentiles: tuple[float, float] = (0.02, 0.98)  # latent loss: disparities that become -1 and 1
+    percentiles: Percentiles = (0.02, 0.98)  # latent loss: disparities that become -1 and 1
     checkpoint_refiner: bool = False  # recompute activations in the backward pass: less memory
     checkpoint_heads: bool = False
 

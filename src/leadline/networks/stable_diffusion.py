@@ -175,15 +175,16 @@ def load(
     Networks that the config describes replace the folder's, with random weights; a folder with nothing but
     an autoencoder has Stable Diffusion 2's schedule. latents: how many the UNet is to read side by side; one
     that reads a single one is widened where the config says so (leadline.networks.conv_in). base: the folder
-    of a model whose other parts go with a folder that is a UNet alone. otherwise: the schedule where there
-    is none, or none that latents can have. Raises WeightsError or UsageError, one line.
+    of a model whose other parts go with a UNet, where that is the folder itself or all it holds. otherwise:
+    the schedule where there is none, or, but for what it predicts, none that latents can have. Raises
+    WeightsError or UsageError, one line.
     """
-    alone = base is not None and not (folder / "unet").is_dir()
-    home = base if base is not None and alone else folder
+    home = folder if base is None or (folder / "vae").is_dir() else base
+    own = folder / "unet" if base is None or (folder / "unet").is_dir() else folder
     file = home / "scheduler" / "scheduler_config.json"
     otherwise = otherwise or (Schedule() if config.unet and not file.exists() else None)
     parts = Parts(
-        _part(folder if alone else folder / "unet", config.unet, config.random_seed, weights.UNETS),
+        _part(own, config.unet, config.random_seed, weights.UNETS),
         _part(home / "vae", config.autoencoder, config.random_seed + 1, weights.AUTOENCODERS),
         _schedule(file, otherwise),
         prompt.empty_text(home, empty_text),
@@ -202,12 +203,14 @@ def _part(folder: Path, config: dict[str, Any], seed: int, among: weights.Classe
 def _schedule(file: Path, otherwise: Schedule | None) -> Schedule:
     if otherwise is not None and not file.exists():
         return otherwise
+    stated = weights.read_json(file)
     try:
-        return Schedule.from_config(weights.read_json(file))
+        return Schedule.from_config(stated)
     except UsageError:
         if otherwise is None:
             raise
-        return otherwise
+    levels = otherwise.to_config() | {"rescale_betas_zero_snr": False}
+    return Schedule.from_config(levels | {"prediction_type": stated.get("prediction_type", "epsilon")})
 
 
 def save(

@@ -14,7 +14,7 @@ from leadline.presets import Preset
 from leadline.schedule import Spacing
 
 PRESETS = {"leadline": Preset("leadline", presets.PADDED, log_metres=True)}
-RANGE = ("codec", "near_m", "far_m", "camera")  # without them a checkpoint says no metres
+RANGE = ("codec", "near_m", "far_m")  # without them a checkpoint says no metres
 
 
 class Config(stable_diffusion.Config):
@@ -29,9 +29,9 @@ class Config(stable_diffusion.Config):
     stage: Literal["unet", "vae"] = "unet"  # what is trained: the depth's autoencoder comes first
     # stage vae: what is trained of it; the decoder alone keeps latents as they are
     depth_vae: Literal["decoder", "paper"] = "decoder"
-    kl_weight: float = 1e-6  # depth_vae paper: eq. 4, per element of the latent
-    depth_latent_scale: float | None = None  # of the depth's latents; None: as its autoencoder's
-    gradient_weight: float = 0.5  # of slopes beside errors: depth_vae decoder, objective one_step
+    kl_weight: float = Field(1e-6, ge=0)  # depth_vae paper: eq. 4, per element of the latent
+    depth_latent_scale: float | None = Field(None, gt=0)  # of the depth's latents; None: as its autoencoder's
+    gradient_weight: float = Field(0.5, ge=0)  # of slopes beside errors: depth_vae decoder, one_step
     objective: Literal["diffusion", "one_step"] = "diffusion"  # one_step: through the decoder, as E2E-FT
     noise: Literal["gaussian", "pyramid"] = "gaussian"  # of training; pyramid: Marigold's, annealed
     # Sec. 4 has DDPM's levels, the last with 7 % of the truth: its scale, which prediction does not know
@@ -39,8 +39,8 @@ class Config(stable_diffusion.Config):
     spacing: Spacing = "trailing"  # of DDIM's timesteps
     camera: Literal["none", "canonical_width", "canonical_fixed", "fov"] = "none"  # how it is known
     focal_px: float = Field(1000.0, gt=0)  # canonical_fixed: the focal length for which metres are learnt
-    known_share: float = 0.5  # pictures with fewer known pixels teach nothing ...
-    near_share: float = 0.02  # ... nor those with more of them nearer than near_m, in canonical depth
+    known_share: float = Field(0.5, ge=0, le=1)  # pictures with fewer known pixels teach nothing ...
+    near_share: float = Field(0.02, ge=0, le=1)  # ... nor those with more nearer than near_m, canonical
     far_mask: bool = False  # results are not valid where they lie at an end of the range
     reduction: Literal["median", "mean"] = "median"  # of an ensemble's logarithms
     harmonise: bool = False  # members are brought to one scale first

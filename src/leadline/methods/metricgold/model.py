@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -51,7 +50,7 @@ class MetricGold(stable_diffusion.Descendant):
         depth_autoencoder: nn.Module | None = None,
         view: field_of_view.FieldOfView | None = None,
     ) -> None:
-        schedule = replace(schedule or Schedule(), zero_snr=config.zero_snr)
+        schedule = (schedule or Schedule()).ending(zero_snr=config.zero_snr)
         parts = Parts(unet, autoencoder, schedule, empty_text)
         super().__init__(config, parts, card, method="metricgold", kind=Kind.metric_depth, latents=2)
         self.codec = Codec(config.near_m, config.far_m, config.codec)
@@ -112,9 +111,18 @@ class MetricGold(stable_diffusion.Descendant):
         know it (CameraError without). `text` [1,N,C] replaces the empty prompt.
         """
         check_shape(rgb, "B 3 h w", "rgb")
+        self._check_stage()
         x, scale = latent.encode(self.autoencoder, rgb), self._scale(camera, rgb)
         with self._told(camera):
             return {"depth": self._metres(x, generators, text, z_T, steps, scale)}
+
+    def _check_stage(self) -> None:
+        """Raises UsageError for a model whose UNet nobody has trained yet."""
+        if self.config.stage == "vae":
+            raise UsageError(
+                f"{self.card.name} is a first stage, an autoencoder that predicts nothing: train a second "
+                "one from it (recipes/metricgold.yaml, start=its folder)"
+            )
 
     def _metres(
         self,
@@ -172,7 +180,9 @@ class MetricGold(stable_diffusion.Descendant):
         return self.codec.decode(self.head(z).float())
 
     def beyond(self, metres: Tensor, camera: Camera | None) -> Tensor:
-        """Where results [1,1,H,W] lie at an end of the range, so that they say "there or beyond"; bool."""
+        """Where results [1,1,H,W] lie at an end of the range, so that they say "there or beyond"; bool. The
+        camera is that which the network knew.
+        """
         return self.codec.beyond(metres / self._scale([camera], metres))
 
     def _output(self, x: Tensor, z: Tensor, t: int | Tensor, text: Tensor | None) -> Tensor:
@@ -185,13 +195,15 @@ class MetricGold(stable_diffusion.Descendant):
 
     def for_prediction(self, steps: int | None = None) -> Self:
         """A faster model for prediction with the empty prompt in so many steps; weights are shared."""
+        self._check_stage()
         one = self.config.objective == "one_step"
         chosen = [self.schedule.steps - 1] if one else self.timesteps(steps or self.steps or 1)
         chosen = [] if self.view is not None else chosen  # a UNet for one timestep embeds none
         parts = self.faster(chosen, zero_start=one)
         alone = self.parts._replace(autoencoder=self.own)
         own = stable_diffusion.for_prediction(alone, [], mean_channels=True).autoencoder
-        config = self.config.model_copy(update={"checkpoint_unet": False, "stage": "unet"})
+        # the autoencoder already has its scale
+        config = self.config.model_copy(update={"checkpoint_unet": False, "depth_latent_scale": None})
         return type(self)(config, *parts, self.card, depth_autoencoder=own, view=self.view).eval()
 
     def with_autoencoder(self, autoencoder: nn.Module) -> Self:
@@ -312,21 +324,23 @@ class MetricGold(stable_diffusion.Descendant):
         """A diffusers folder, in float32, perhaps with a `depth_vae`.
 
         `card` is for folders that have no card.yaml, `options` replace entries of its config; `empty_text` is
-        a file with the encoded empty prompt [1,N,C]. Raises WeightsError where nobody says the range, and for
-        weights of another model; DocumentError.
+        a file with the encoded empty prompt [1,N,C]. Raises WeightsError where nobody says the range, for
+        a part that is missing, and for weights of another model; DocumentError.
         """
         card = card or cards.read(folder / "card.yaml")
-        if missing := [key for key in RANGE[:3] if key not in card.config and key not in options]:
+        if missing := [key for key in RANGE if key not in card.config and key not in options]:
             raise WeightsError(
                 f"{folder}: its card does not say {', '.join(missing)}, so its numbers are no metres: add it "
                 "to the card's config, or in a recipe to model"
             )
         config = cards.config_of(card, Config, **options)
         parts = stable_diffusion.load(folder, empty_text, config, latents=2)
-        own = view = None
-        if (folder / DEPTH_VAE).is_dir():
+        index, own, view = folder / "model_index.json", None, None
+        named = weights.read_json(index) if index.is_file() else {}
+        if (folder / DEPTH_VAE).is_dir() or DEPTH_VAE in named:
             own = weights.load_network(folder / DEPTH_VAE, weights.AUTOENCODERS)
-        if config.camera == "fov" and (folder / VIEW).is_dir():
+        told = card.config.get("camera") == "fov" and card.config.get("stage", "unet") == "unet"
+        if config.camera == "fov" and (told or (folder / VIEW).is_dir()):
             view = field_of_view.FieldOfView(field_of_view.width(parts.unet))
             state = weights.load_fitting([folder / VIEW / weights.FILE], view.state_dict(), folder / VIEW)
             view.load_state_dict(state)
@@ -336,7 +350,7 @@ class MetricGold(stable_diffusion.Descendant):
         """A folder with card.yaml, which `load` reads back. The card always says the range of the metres."""
         scheduler, own = self.schedule.to_config(self.config.spacing), self.depth_autoencoder
         named = {} if own is None else {DEPTH_VAE: ["diffusers", type(own).__name__]}
-        says = {key: getattr(self.config, key) for key in RANGE}
+        says = {key: getattr(self.config, key) for key in (*RANGE, "camera")}
         index = says | named | {"scale_invariant": False, "shift_invariant": False}
         stable_diffusion.save(self.parts, folder, "MetricGoldPipeline", scheduler, index=index, fp16=fp16)
         if own is not None:
