@@ -9,10 +9,11 @@ cores can train.
     python benchmarks/small_systems.py fiffdepth --measure  measure what is trained, then build the page
     python benchmarks/small_systems.py fiffdepth --commands print the trainings, one command a line, in order
 
-Before it, rendered scenes (`leadline data synth runs/mixed`, `runs/streets` with --kind street), and for
-fiffdepth and primedepth photographs in runs/textures, which the bundled depth model labels into runs/labelled
-and runs/labels; metricgold's variant on research data has its frames from --data. Every training is a recipe
-of recipes/ with the changes listed here, in a run folder of its own name. Figures per frame go to
+--retrain first renders what is missing of the scenes in runs/mixed and runs/streets. Photographs whose terms
+allow it may lie in runs/textures: scenes get some of them as textures, and fiffdepth and primedepth want them
+labelled by the bundled depth model, in runs/labelled and runs/labels. metricgold's variant on research data
+has its frames from --data, and is left out without. Every training is a recipe of recipes/ with the changes
+listed here, in a run folder of its own name. Figures per frame go to
 docs/results/small_systems/NAME.json, the page to docs/small_REPORT.md.
 --data adds real test frames, the folder that holds kitti/ and rgbd_indoor/. The last line is one JSON object:
 the means of all figures, and what they say of each question.
@@ -24,6 +25,7 @@ import argparse
 import csv
 import json
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -57,6 +59,10 @@ def without_photographs() -> str:
     return f"data={json.dumps({name: entry for name, entry in data.items() if name != 'photographs'})}"
 
 
+SCENES: dict[str, tuple[int, tuple[str, ...]]] = {  # how many, and of which
+    "mixed": (2784, ("--seed", "1")),
+    "streets": (900, ("--seed", "5", "--kind", "street", "--size", "128x320")),
+}
 KINDS = ("image", "depth")
 PLAIN = ("model.objective=diffusion", "model.camera=none")  # the paper's
 FROM_PRIOR, NO_CLASSES = "start=prior", "model.segmentation=none"
@@ -117,12 +123,33 @@ def chosen(report: str, names: Sequence[str]) -> list[Training]:
     return [training for training in REPORTS[report] if not names or training.name in names]
 
 
+def render(name: str, runs: Path) -> None:
+    """Scenes, on all cores; those that are there stay. Raises UsageError if it is stopped."""
+    count, kind = SCENES[name]
+    words = ["data", "synth", str(runs / name), "--count", str(count), *kind]
+    if pictures(runs / "textures"):
+        words += ["--textures", str(runs / "textures")]
+    if subprocess.run([sys.executable, "-m", "leadline", *words], check=False).returncode:
+        raise UsageError(f"rendering {runs / name} was stopped: the same command goes on from there")
+
+
+def pictures(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+
+
+def _wanted_photographs(runs: Path) -> Path:
+    """The folder that holds them, else UsageError."""
+    if not pictures(runs / "textures"):
+        raise UsageError(f"{runs / 'textures'} holds no photographs for the teacher to label: put some there")
+    return runs / "textures"
+
+
 def label(photographs: Path, folder: Path) -> None:
     """What the bundled model says of photographs, as a folder of pairs; what is there is left alone."""
     model = leadline.load(BUNDLED, device="cpu")
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "pseudo").mkdir(exist_ok=True)
-    for path in sorted(p for p in photographs.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")):
+    for path in pictures(photographs):
         name = "__".join(path.relative_to(photographs).parts)  # of one folder, no two alike
         said = folder / "pseudo" / f"{name}.npy"
         if not said.exists():
@@ -152,19 +179,13 @@ def stages(
     report: str, wanted: Sequence[Training], runs: Path, *, retrain: bool, data: Path | None, images: int
 ) -> Iterator[tuple[str, str]]:
     """What there is to do, one at a time, done when the next is asked for."""
-    if retrain and report == "fiffdepth" and not (runs / "labelled" / "pairs.yaml").exists():
-        yield "labelling photographs", BUNDLED
-        label(runs / "textures", runs / "labelled")
-    if retrain and report == "primedepth" and not any((runs / "labels").glob("*.tar")):
-        yield "labelling photographs", BUNDLED
-        labels.label([runs / "textures"], runs / "labels", labels.Order(depth=BUNDLED))
-    if retrain and any(t.name == RESEARCH for t in wanted) and not (runs / "research" / "pairs.csv").exists():
-        if data is None:
-            raise UsageError(f"{RESEARCH} is trained on real frames: give their folder by --data")
-        yield "collecting frames", RESEARCH
-        research(data, runs / "research")
+    if retrain:
+        yield from _data(report, wanted, runs, data)
     for training in wanted:
         new = retrain and not finished(training.name, runs)
+        if new and training.name == RESEARCH and not _researched(runs):
+            yield "leaving out, for want of --data,", RESEARCH
+            continue
         if new:
             yield "training", training.name
             small_scale.train(training, runs)
@@ -181,6 +202,29 @@ def stages(
         if not retrain or not stored(name):
             yield "measuring", name
             keep(name, systems_measure.bundled(name, data, images))
+
+
+def _data(
+    report: str, wanted: Sequence[Training], runs: Path, data: Path | None
+) -> Iterator[tuple[str, str]]:
+    """What trainings of a report learn of, where it is missing."""
+    for name, (count, _) in SCENES.items():
+        if len(list((runs / name).rglob("*.npz"))) < count:
+            yield "rendering", name
+            render(name, runs)
+    if report == "fiffdepth" and not (runs / "labelled" / "pairs.yaml").exists():
+        yield "labelling photographs", BUNDLED
+        label(_wanted_photographs(runs), runs / "labelled")
+    if report == "primedepth" and not any((runs / "labels").glob("*.tar")):
+        yield "labelling photographs", BUNDLED
+        labels.label([_wanted_photographs(runs)], runs / "labels", labels.Order(depth=BUNDLED))
+    if data and any(t.name == RESEARCH for t in wanted) and not _researched(runs):
+        yield "collecting frames", RESEARCH
+        research(data, runs / "research")
+
+
+def _researched(runs: Path) -> bool:
+    return (runs / "research" / "pairs.csv").exists()
 
 
 def keep(name: str, found: systems_measure.Results) -> None:

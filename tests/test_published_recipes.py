@@ -123,7 +123,16 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "average": 0,
     },
     "metricgold_vae": FROM_SD
-    | {"method": "metricgold", "range": ("log", 0.1, 80), "ratios": (0.6, 0.1, 0.3), "stage": "vae"},
+    | {
+        "method": "metricgold",
+        "range": ("log", 0.1, 80),
+        "ratios": (0.6, 0.1, 0.3),
+        "stage": "vae",
+        "lr": 1e-5,
+        "steps": 10_000,
+        "batch": (4, 4),
+        "weight_decay": 0,
+    },
     "metricgold": {
         "method": "metricgold",
         "range": ("log", 0.1, 80),
@@ -137,6 +146,10 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "noise": "gaussian",
         "zero_snr": True,
         "tokens": (2, 2),
+        "defaults": (50, 10),
+        "spacing": "trailing",
+        "objective": "diffusion",
+        "camera": "none",
     },
 }
 SMALL = ("small-", "e2e-small", "normals-small", "metric-small", "tiny")  # our own, at another scale
@@ -177,6 +190,10 @@ def facts(chosen: recipe.Recipe) -> dict[str, Any]:
         "turns": tuple(entry.turn for entry in entries),
         "range": tuple(getattr(model, name, None) for name in ("codec", "near_m", "far_m")),
         "stage": getattr(model, "stage", None),
+        "spacing": getattr(model, "spacing", None),
+        "objective": getattr(model, "objective", None),
+        "camera": getattr(model, "camera", None),
+        "defaults": chosen.defaults and (chosen.defaults.steps, chosen.defaults.ensemble),
         "zero_snr": getattr(model, "zero_snr", None),
         "tokens": (getattr(model, "train_text_tokens", model.text_tokens), model.text_tokens),
     }

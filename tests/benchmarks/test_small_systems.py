@@ -21,6 +21,7 @@ from leadline.methods import fiffdepth, metricgold
 from leadline.prediction import Kind
 
 ROOT = Path(__file__).parents[2]
+WORDS = ("yes", "no", "undecided")
 TEXT = tiny.fixed("empty_text_embedding", 1, 2, 24)
 NETWORKS = {"autoencoder": tiny.AUTOENCODER, "unet": tiny.UNET, "size": {"processing_res": 32}}
 ONE = NETWORKS | {"unet": tiny.UNET | {"in_channels": 4}}
@@ -113,10 +114,26 @@ def test_research_frames_become_pairs_with_their_cameras(systems, monkeypatch, t
     np.testing.assert_allclose(pairs[0].depth_m, 2)
 
 
-def test_research_frames_are_asked_for(systems, tmp_path):
+def test_without_research_frames_their_training_is_left_out(systems, monkeypatch, tmp_path):
+    monkeypatch.setattr(systems.run, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(systems.run, "SCENES", {})
+    monkeypatch.setattr(systems.run, "keep", lambda *_: None)
+    monkeypatch.setattr(systems.measure, "bundled", lambda *_: {})
     wanted = systems.run.chosen("metricgold", [systems.run.RESEARCH])
-    with pytest.raises(UsageError, match="--data"):
-        list(systems.run.stages("metricgold", wanted, tmp_path, retrain=True, data=None, images=1))
+    todo = list(systems.run.stages("metricgold", wanted, tmp_path, retrain=True, data=None, images=1))
+    assert ("leaving out, for want of --data,", systems.run.RESEARCH) in todo
+    assert not any(what == "training" for what, _ in todo)
+
+
+def test_missing_scenes_are_rendered_first_and_missing_photographs_asked_for(systems, monkeypatch, tmp_path):
+    monkeypatch.setattr(systems.run, "SCENES", {"mixed": (2, ("--size", "16x16"))})
+    todo = systems.run.stages("fiffdepth", [], tmp_path, retrain=True, data=None, images=1)
+    assert next(todo) == ("rendering", "mixed")
+    assert next(todo)[0] == "labelling photographs"
+    assert len(list((tmp_path / "mixed").rglob("*.npz"))) == 2
+    with pytest.raises(UsageError, match="textures holds no photographs for the teacher to label"):
+        next(todo)
+    assert not (tmp_path / "labelled").exists()
 
 
 def systems_average(built):
@@ -162,30 +179,53 @@ def test_everything_trained_is_measured_and_every_figure_is_finite(built):
 def test_pages_say_what_is_there_and_what_is_not(built):
     page = (built.home / "small_fiffdepth.md").read_text()
     assert "| `fiffdepth` | 100 | 400 | 1 |" in page
-    assert built.facts["fiffdepth"]["answers"]["The teacher helps, scenes"] == "not measured yet"
-    blend = built.facts["fiffdepth"]["answers"][
-        "A blend of picture and depth is better than pictures, scenes"
-    ]
-    assert blend in ("yes", "no", "undecided")
+    answers = built.facts["fiffdepth"]["answers"]
+    assert answers["The teacher helps"] == {}
+    assert set(answers["A blend of picture and depth is better than pictures"]) == {"scenes"}
+    assert answers["A blend of picture and depth is better than pictures"]["scenes"] in WORDS
+    assert "the teacher helps" in page[page.index("**Not measured**") :].splitlines()[0]
     assert "octave 1" in page
     assert "](images/fiffdepth_pair.png)" in page
     with Image.open(built.home / "images/fiffdepth_pair.png") as picture:
         assert picture.width == 960
-    assert "not measured yet" in (built.home / "small_leakage.md").read_text()
+    assert "**Not measured**: without signal" in (built.home / "small_leakage.md").read_text()
 
 
 def test_answers_follow_from_the_differences(systems):
-    question = systems.page.Question("a?", ("a", "x"), ("b", "x"))
+    question = systems.page.Question("A?", "a", "b")
 
     def answer(first, second):
         figures = {
-            name: {"figures": {"x": {"absrel": values}}} for name, values in (("a", first), ("b", second))
+            name: {"figures": {"kitti": {"absrel": values}}} for name, values in (("a", first), ("b", second))
         }
-        return systems.page.answer(question, figures)
+        return systems.page.answers(question, figures)
 
-    assert answer([0.1, 0.2, 0.1], [0.4, 0.5, 0.6]) == "yes"
-    assert answer([0.4, 0.5, 0.6], [0.1, 0.2, 0.1]) == "no"
-    assert answer([0.1, 0.9, 0.3], [0.9, 0.1, 0.3]) == "undecided"
+    assert answer([0.1, 0.2, 0.1], [0.4, 0.5, 0.6]) == {"kitti": "yes"}
+    assert answer([0.4, 0.5, 0.6], [0.1, 0.2, 0.1]) == {"kitti": "no"}
+    assert answer([0.1, 0.9, 0.3], [0.9, 0.1, 0.3]) == {"kitti": "undecided"}
+
+
+def test_a_reading_says_on_which_frames_a_claim_holds(systems, monkeypatch):
+    low, high, mixed = [0.1, 0.2, 0.1], [0.4, 0.5, 0.6], [0.9, 0.1, 0.3]
+    found = {
+        "a": {"figures": {"kitti": {"absrel": low}, "nyu": {"absrel": low}, "scenes": {"absrel": low}}},
+        "b": {"figures": {"kitti": {"absrel": high}, "nyu": {"absrel": low}, "scenes": {"absrel": low}}},
+        "c": {"figures": {"kitti": {"absrel": mixed}, "scenes": {"absrel": mixed}}},
+        "d": {"figures": {"kitti": {"absrel": [0.0] * 3}, "nyu": {"absrel": high}}},
+    }
+    pairs = {
+        "It helps": ("a", "b"),
+        "It harms": ("b", "a"),
+        "Now and then": ("a", "d"),
+        "Who knows": ("c", "c"),
+    }
+    questions = tuple(systems.page.Question(asks, *pair) for asks, pair in pairs.items())
+    monkeypatch.setitem(systems.page.QUESTIONS, "leakage", questions)
+    words = list(systems.page.reading("leakage", found))
+    assert "- **Holds, where the figures decide**: it helps (on kitti; undecided on nyu, scenes)." in words
+    assert "- **Does not hold, where they decide**: it harms (on kitti; undecided on nyu, scenes)." in words
+    assert "- **Depends on the frames**: now and then (on nyu, not on kitti)." in words
+    assert "- **Undecided**: who knows." in words
 
 
 def test_twenty_points_do_not_count_and_a_factor_is_found(systems):

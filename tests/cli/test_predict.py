@@ -467,3 +467,14 @@ def test_a_task_and_a_domain_of_a_model_that_has_several(run, photo, tmp_path):
     refused = run(*words, "-o", tmp_path / "c", "--set", "domain=outdor")
     assert refused.code == 2
     assert "domain" in refused.err
+
+
+def test_the_filtered_depth_of_fiffdepth_lies_beside_its_depth(run, photo, tmp_path):
+    from tiny_fiffdepth import published
+
+    published(size={"processing_res": 32}).save(tmp_path / "model")
+    words = ("predict", "--model", tmp_path / "model", photo, "--also", "filtered")
+    assert run(*words, "-o", tmp_path / "out").code == 0
+    depth, filtered = (np.load(tmp_path / f"out/photo_{name}.npy") for name in ("depth", "filtered"))
+    assert depth.shape == filtered.shape == (30, 40)
+    assert np.abs(depth - filtered).max() > 1e-3

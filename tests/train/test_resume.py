@@ -118,10 +118,15 @@ def test_interrupted_equals_uninterrupted(name: str, tmp_path: Path):
     train(recipe_of(name, 3), parts)
     shutil.rmtree(parts / "checkpoints/00000003")  # as though it had been killed in the third step
     assert train(recipe_of(name, 4), parts).step == 4
-    for network in ("unet", "vae", "depth_vae", "primedepth"):
-        one, other = (run / "model" / network for run in (whole, parts))
-        assert one.is_dir() == other.is_dir()
-        file = "model.safetensors" if network == "primedepth" else weights.FILE
-        if one.is_dir() and (one / file).exists():
-            first, second = (weights.load_state(path / file) for path in (one, other))
-            assert all(torch.equal(first[key], second[key]) for key in first)
+    one, other = (
+        {
+            str(path.relative_to(run)): weights.load_state(path)
+            for path in (run / "model").rglob("*.safetensors")
+        }
+        for run in (whole, parts)
+    )
+    assert one
+    assert one.keys() == other.keys()
+    for name, state in one.items():
+        assert state.keys() == other[name].keys()
+        assert all(torch.equal(x, other[name][key]) for key, x in state.items()), name

@@ -208,10 +208,10 @@ class FiffDepth(stable_diffusion.Descendant):
         d_0 = self.output(x_0, DEPTH)
         if self.config.teacher_step == DEPTH:
             return self._compare(d_0, d, cells, "teacher")
-        d_1 = self.output(d_0.detach() if self.config.detach_filter_input else d_0, FILTER)
-        found = self._compare(d_1, d, cells, "filter")
+        d_minus1 = self.output(d_0.detach() if self.config.detach_filter_input else d_0, FILTER)
+        found = self._compare(d_minus1, d, cells, "filter")
         # should the first fall with the second, the filter has become one with the depth pass
-        found.parts |= {"detail": _detail(d_0), "detail_filtered": _detail(d_1)}
+        found.parts |= {"detail": _detail(d_0), "detail_filtered": _detail(d_minus1)}
         return found
 
     def _compare(self, pred: Tensor, d: Tensor, cells: Tensor, name: str) -> Loss:

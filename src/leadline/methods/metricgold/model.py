@@ -56,13 +56,13 @@ class MetricGold(stable_diffusion.Descendant):
         self.codec = Codec(config.near_m, config.far_m, config.codec)
         if config.objective == "diffusion":
             self.steps, self.members = self.card.defaults.steps, self.card.defaults.ensemble
-        self.needs_camera, self.masks_beyond = config.camera != "none", config.far_mask
+        told = config.camera == "fov" and config.stage == "unet"  # the first stage has no UNet to tell
+        self.needs_camera, self.masks_beyond = told or config.camera in CANONICAL, config.far_mask
         if config.stage == "vae" and depth_autoencoder is None:
             depth_autoencoder = copy.deepcopy(autoencoder)
         if depth_autoencoder is not None:
             latent.check_alike(autoencoder, depth_autoencoder)
         self.depth_autoencoder = depth_autoencoder
-        told = config.camera == "fov"
         self.view = (view or field_of_view.FieldOfView(field_of_view.width(unet))) if told else None
         if config.depth_latent_scale:
             self._set_latent_scale(config.depth_latent_scale)
@@ -81,7 +81,6 @@ class MetricGold(stable_diffusion.Descendant):
         vae, depth = self.config.stage == "vae", self.depth_autoencoder
         if vae:
             self.unet.requires_grad_(False)
-            self.needs_camera, self.view = self.config.camera in CANONICAL, None
         if depth is not None and vae:
             depth_stage.choose_weights(depth, self.config)
         elif depth is not None:

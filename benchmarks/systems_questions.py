@@ -1,0 +1,168 @@
+"""What is asked of PrimeDepth, FiffDepth and MetricGold at small scale, and the words around the answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from systems_measure import MEMBERS, POINTS, STEPS
+
+EDGES = "boundary_f1"
+ORACLE = "the better of primedepth and small"
+
+
+@dataclass(frozen=True)
+class Question:
+    """Whether the first model is better than the second by a metric, on each set of frames. tails: what
+    follows the set in the labels of either.
+    """
+
+    asks: str
+    better: str
+    worse: str
+    metric: str = "absrel"
+    tails: tuple[str, str] = ("", "")
+
+
+def _sharper(asks: str, worse: str, tail: str = "") -> Question:
+    """Of FiffDepth, on scenes alone: other truths have holes."""
+    return Question(f"Boundaries are sharper than {asks}", "fiffdepth", worse, EDGES, ("", tail))
+
+
+QUESTIONS: dict[str, tuple[Question, ...]] = {
+    "fiffdepth": (
+        Question("The teacher beats the student that it never taught", "small", "fiffdepth-no-teacher"),
+        Question("The teacher helps", "fiffdepth", "fiffdepth-no-teacher"),
+        Question("The filter is better than teaching d_0 itself", "fiffdepth", "fiffdepth-teacher-at-0"),
+        Question("Keeping a trajectory helps", "fiffdepth", "fiffdepth-no-trajectory"),
+        Question("A blend of picture and depth is better than pictures", "fiffdepth", "fiffdepth-images"),
+        _sharper("without a trajectory", "fiffdepth-no-trajectory"),
+        _sharper("with the teacher at d_0", "fiffdepth-teacher-at-0"),
+        _sharper("with pictures alone on the trajectory", "fiffdepth-images"),
+        _sharper("without a teacher", "fiffdepth-no-teacher"),
+        _sharper("the teacher's", "small"),
+        _sharper("its filter's", "fiffdepth", ", filtered"),
+    ),
+    "metricgold": (
+        Question("The logarithm is better than the linear law", "metricgold", "metricgold-linear"),
+        Question("An autoencoder for depth helps", "metricgold", "metricgold-original-vae"),
+        Question(
+            f"One step is better than diffusion in {STEPS}, {MEMBERS} members",
+            *("metricgold", "metricgold-diffusion"),
+            tails=("", f" x{MEMBERS}"),
+        ),
+        Question("Knowing the camera helps", "metricgold", "metricgold-no-camera"),
+        Question("Research data help", "metricgold-research", "metricgold"),
+        Question(
+            f"{POINTS} known points make the bundled affine model better",
+            *("small", "metricgold"),
+            tails=(f", {POINTS} points", ""),
+        ),
+    ),
+    "primedepth": (
+        Question("A loss of pixels is better than one of latents", "primedepth", "primedepth-latent"),
+        Question("Classes help depth", "primedepth", "primedepth-no-segmentation"),
+        Question("Maps of attention help", "primedepth-no-segmentation", "primedepth-no-attention"),
+        Question("Features help", "primedepth-no-segmentation", "primedepth-no-features"),
+        Question(
+            "Fusion stage by stage is better than all at once",
+            *("primedepth-no-segmentation", "primedepth-block"),
+        ),
+        Question("Labelled photographs before the scenes help", "primedepth-two-stages", "primedepth"),
+        Question("PrimeDepth is better than the bundled model", "primedepth", "small"),
+        Question("The average of both is better than the bundled model", "primedepth+small", "small"),
+        Question("The better of both, frame by frame, is better than the bundled model", *(ORACLE, "small")),
+    ),
+    "leakage": (
+        Question(
+            "Without signal at the last level the scale is less wrong",
+            *("metricgold-cured", "metricgold-leaking"),
+            "log_error",
+        ),
+        Question(
+            f"The same of the median of {MEMBERS} members",
+            *("metricgold-cured", "metricgold-leaking"),
+            "log_error",
+            tails=(f" x{MEMBERS}", f" x{MEMBERS}"),
+        ),
+    ),
+}
+EXTRA = {  # models that no question names
+    "metricgold": ("metricgold-vae", "metricgold-vae-linear", "metric"),
+    "leakage": ("metricgold-vae",),
+    "primedepth": ("small-primedepth-labels",),
+}
+INTRODUCTIONS = {
+    "fiffdepth": """# FiffDepth at small scale
+
+```shell
+python benchmarks/small_systems.py fiffdepth            # this page, from the stored figures
+python benchmarks/small_systems.py fiffdepth --retrain  # and all trainings behind it
+```
+
+The ablations of [FiffDepth](papers/fiffdepth.md)'s Figure 7, whose figures were not published: the prior is a
+hundred times smaller than Stable Diffusion, the teacher is the bundled model, trainings take minutes.
+`fiffdepth-no-teacher` sees two batches of scenes where others see one of scenes and one of photographs. Depth
+is fitted to the truth by scale and shift; "20 points" fits to so many known ones, which then do not count.
+The spectrum says how much power the filter leaves in each octave that a network of 96 pixels has, in dB, the
+finest last; boundaries are soft in all of them, for the same reason.
+""",
+    "metricgold": f"""# MetricGold at small scale
+
+```shell
+python benchmarks/small_systems.py metricgold            # this page, from the stored figures
+python benchmarks/small_systems.py metricgold --retrain  # and all trainings behind it
+```
+
+What the parts of [MetricGold](papers/metricgold.md) are worth, whose paper has no table: the prior is a
+hundred times smaller than Stable Diffusion, trainings take minutes, on rendered scenes. Metres are taken as
+they are; "one factor" is what is left when the scale of each frame is mended; `small` is the bundled affine
+model, fitted to the truth or to 20 known points. `metric` is the model in the package, trained longer on
+larger pictures; `metricgold-research` has also seen 156 real frames of three places, none of them a test's,
+whose terms allow research alone. `metricgold-diffusion` denoises in {STEPS} steps, alone or {MEMBERS} times
+("x{MEMBERS}"), where the paper has 50 steps and ten times.
+""",
+    "primedepth": """# PrimeDepth at small scale
+
+```shell
+python benchmarks/small_systems.py primedepth            # this page, from the stored figures
+python benchmarks/small_systems.py primedepth --retrain  # and all trainings behind it
+```
+
+The rows of [PrimeDepth](papers/primedepth.md)'s Table 3, and the question of its Table 2: whether it and a
+data-driven model complement each other. The prior is a hundred times smaller than Stable Diffusion and has no
+text; trainings take minutes, on rendered scenes with their classes, as the photographs at hand have none: so
+all variants are trained on truth, where the paper's are trained on labels. `primedepth-two-stages` has seen
+photographs first, with the bundled model's word for their depth.
+""",
+    "leakage": f"""# Scale leakage
+
+```shell
+python benchmarks/small_systems.py leakage            # this page, from the stored figures
+python benchmarks/small_systems.py leakage --retrain  # and the trainings behind it
+```
+
+Stable Diffusion's last noise level holds 7 % of the truth, whose mean is the scale of a scene: a network can
+read it in training, and finds the middle of the range in a prediction, which starts from nothing but noise
+([MetricGold](papers/metricgold.md)). Two trainings differ in that level alone. The bias is the predicted
+logarithmic median less the true one; a positive one is too far. Both denoise in {STEPS} steps, alone or
+{MEMBERS} times ("x{MEMBERS}").
+""",
+}
+
+
+READINGS = {  # beside what follows from the figures; no numbers
+    "fiffdepth": """That the teacher is ahead of the untaught student on real frames is what the method needs:
+it is asked first. All are trained for minutes and see 96 pixels, so that `d_0` is soft itself, and what the
+paper is about, detail that the teacher lacks, is hardly there to be kept: boundaries are low in all.
+""",
+    "metricgold": """Metres of one photograph are guesses at this scale, and the scale of a scene is what is
+guessed worst ("one factor" below, and the bias). The recipes keep the paper's logarithm and its autoencoder
+whatever these small networks say of them. KITTI's streets are wider than any that these have seen.
+""",
+    "primedepth": """The variants differ by a hundredth of AbsRel or so: a part that helps here may help more
+in a large network, whose features and attention know more than those of a prior of this size.
+""",
+    "leakage": """The size of the bias counts, not its sign: a network that finds the middle of the range is
+too far in rooms and too near in streets, and in the mean of both perhaps right.
+""",
+}
