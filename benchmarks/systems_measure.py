@@ -89,7 +89,7 @@ def of_frame(
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """The figures of one frame, by label."""
     if model.kind is Kind.metric_depth:
-        yield from _metric(model, frame, name)
+        yield from _metric(model, frame, name, place)
         return
     also = ["filtered"] if model.card.method == "fiffdepth" else []
     prediction = model(frame.rgb, also=also)
@@ -104,14 +104,20 @@ def of_frame(
         yield f"{name}, spectrum", {f"octave {i}": 10 * np.log10(b / a) for i, (a, b) in enumerate(bands, 1)}
 
 
-def _metric(model: leadline.Model, frame: Frame, name: str) -> Iterator[tuple[str, dict[str, float]]]:
+def _metric(
+    model: leadline.Model, frame: Frame, name: str, place: int
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Noise is each frame's own: one that all share would move the scale of all."""
     ways: dict[str, dict[str, Any]] = {"": {}}
     if model.method.steps:
-        ways = {"": {"steps": STEPS}, f" x{MEMBERS}": {"steps": STEPS, "ensemble_size": MEMBERS}}
+        one = {"steps": STEPS, "seed": place}
+        ways = {"": one, f" x{MEMBERS}": one | {"ensemble_size": MEMBERS}}
+    truth = float(np.median(np.log(frame.depth_m[frame.valid])))
     for suffix, more in ways.items():
         metres = model(frame.rgb, camera=frame.camera, **more).metres()
-        bias = float(np.median(np.log(metres[frame.valid])) - np.median(np.log(frame.depth_m[frame.valid])))
-        yield name + suffix, {**scores(metres, frame, frame.valid), "log_bias": bias, "log_error": abs(bias)}
+        bias = float(np.median(np.log(metres[frame.valid]))) - truth
+        scale = {"log_bias": bias, "log_error": abs(bias), "log_truth": truth}
+        yield name + suffix, scores(metres, frame, frame.valid) | scale
         yield f"{name}{suffix}, one factor", scores(metres * np.exp(-bias), frame, frame.valid)
     if getattr(model.method, "needs_camera", False):
         yield f"{name}, no camera", scores(model(frame.rgb, **ways[""]).metres(), frame, frame.valid)

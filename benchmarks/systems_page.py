@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import systems_measure
-from small_page import bootstrap, interval, table
+from small_page import ROUNDS, SEED, bootstrap, interval, table
+from systems_measure import MEMBERS
 from systems_questions import EXTRA, INTRODUCTIONS, ORACLE, QUESTIONS, READINGS, Question
 
 from leadline.train.run import write
@@ -77,6 +78,8 @@ def page(report: str, found: Results, pair: str = "") -> Iterator[str]:
     yield from asked(report, found)
     yield from reading(report, found)
     names = [name for name in _names(report) if name in found]
+    if report == "leakage":
+        yield from followed(names, found)
     trained = [name for name in names if "steps" in found[name]]
     if trained:
         yield "## What was trained\n"
@@ -94,10 +97,37 @@ def page(report: str, found: Results, pair: str = "") -> Iterator[str]:
         yield ""
 
 
+def followed(names: Sequence[str], found: Results) -> Iterator[str]:
+    """How far the predicted scale goes with the true one, over all scenes."""
+    rows = []
+    for name in names:
+        for label in ("scenes", f"scenes x{MEMBERS}"):
+            own = found[name]["figures"].get(label, {})
+            if "log_truth" in own:
+                low, high = (f"{x:.3g}" for x in np.percentile(_slopes(own, ROUNDS), [2.5, 97.5]))
+                slope = f"{_slopes(own)[0]:.3g} [{low}, {high}]"
+                rows.append((f"`{name}`", label, slope, interval(own["log_bias"])))
+    if rows:
+        yield "Of the logarithmic median, over held-out scenes:\n"
+        yield from table(("model", "frames", "slope of the predicted over the true one", "bias"), rows)
+        yield "\nA slope of 1 says that the scale of a scene is seen; 0, that all scenes get the same.\n"
+
+
+def _slopes(own: Mapping[str, list[float]], rounds: int = 0) -> np.ndarray:
+    """Least squares over the frames, or over as many draws of as many frames."""
+    truth, bias = (np.array(own[metric]) for metric in ("log_truth", "log_bias"))
+    chosen = np.arange(len(truth))[None]
+    if rounds:
+        chosen = np.random.default_rng(SEED).integers(0, len(truth), (rounds, len(truth)))
+    x, y = truth[chosen], (truth + bias)[chosen]
+    x = x - x.mean(axis=1, keepdims=True)
+    return (x * y).sum(axis=1) / np.maximum((x * x).sum(axis=1), 1e-12)
+
+
 def figures(own: Mapping[str, Mapping[str, list[float]]]) -> Iterator[str]:
     """A row for each label."""
     metrics = [m for m in UNITS if any(m in values for values in own.values())]
-    octaves = sorted({m for values in own.values() for m in values} - set(UNITS))
+    octaves = sorted({m for values in own.values() for m in values if m.startswith("octave")})
     rows = [
         (
             label,

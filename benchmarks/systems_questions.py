@@ -79,7 +79,7 @@ QUESTIONS: dict[str, tuple[Question, ...]] = {
             "log_error",
         ),
         Question(
-            f"The same of the median of {MEMBERS} members",
+            f"Without it the scale of the median of {MEMBERS} members is less wrong",
             *("metricgold-cured", "metricgold-leaking"),
             "log_error",
             tails=(f" x{MEMBERS}", f" x{MEMBERS}"),
@@ -162,7 +162,9 @@ whatever these small networks say of them. KITTI's streets are wider than any th
     "primedepth": """The variants differ by a hundredth of AbsRel or so: a part that helps here may help more
 in a large network, whose features and attention know more than those of a prior of this size.
 """,
-    "leakage": """The size of the bias counts, not its sign: a network that finds the middle of the range is
-too far in rooms and too near in streets, and in the mean of both perhaps right.
+    "leakage": """A network that reads the scale in training finds the middle of the range, 2.8 m, in a
+prediction: right for rooms, whose scale it is by chance, and wrong for whatever is larger. So it is asked
+below whether the predicted scale follows the true one. Trainings are short, and each network's own bias, of
+one sign or the other, is on top of that.
 """,
 }

@@ -228,6 +228,25 @@ def test_a_reading_says_on_which_frames_a_claim_holds(systems, monkeypatch):
     assert "- **Undecided**: who knows." in words
 
 
+def test_how_far_a_scale_follows_the_truth_is_a_slope(systems):
+    truth = np.array([0.0, 1.0, 2.0, 3.0])
+    for slope in (0.25, 0.5, 1.0):
+        own = {"log_truth": truth.tolist(), "log_bias": (0.3 + slope * truth - truth).tolist()}
+        assert systems.page._slopes(own)[0] == pytest.approx(slope)
+        words = list(systems.page.followed(["a"], {"a": {"figures": {"scenes": own}}}))
+        assert f"| `a` | scenes | {slope:.3g} [" in "\n".join(words)
+
+
+def test_frames_have_noise_of_their_own(systems):
+    model = leadline.Model(metric(), device="cpu")
+    frame = systems.frames.Frame(
+        "a", np.zeros((24, 32, 3), np.uint8), np.ones((24, 32), np.float32), np.ones((24, 32), bool), 80
+    )
+    one, same, other = (dict(systems.measure._metric(model, frame, "scenes", i)) for i in (0, 0, 1))
+    assert one == same
+    assert one["scenes"]["log_bias"] != other["scenes"]["log_bias"]
+
+
 def test_twenty_points_do_not_count_and_a_factor_is_found(systems):
     rng = np.random.default_rng(0)
     depth = rng.uniform(1, 9, (24, 32)).astype(np.float32)
