@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import logging
 import shlex
 import subprocess
 import sys
@@ -39,7 +40,7 @@ import systems_page
 from small_scale import RECIPES, Training, finished
 
 import leadline
-from leadline import documents, save
+from leadline import documents, recipe, save
 from leadline import label as labels
 from leadline.errors import LeadlineError, UsageError, did_you_mean
 from leadline.train.run import write
@@ -64,7 +65,7 @@ SCENES: dict[str, tuple[int, tuple[str, ...]]] = {  # how many, and of which
     "streets": (900, ("--seed", "5", "--kind", "street", "--size", "128x320")),
 }
 KINDS = ("image", "depth")
-PLAIN = ("model.objective=diffusion", "model.camera=none")  # the paper's
+PLAIN = ("model.objective=diffusion", "model.camera=none", "model.far_m=80")  # the paper's
 FROM_PRIOR, NO_CLASSES = "start=prior", "model.segmentation=none"
 NO_ATTENTION = ("model.self_attention=false", "model.cross_attention=false")
 
@@ -130,10 +131,14 @@ def render(name: str, runs: Path) -> None:
     if pictures(runs / "textures"):
         words += ["--textures", str(runs / "textures")]
     if subprocess.run([sys.executable, "-m", "leadline", *words], check=False).returncode:
-        raise UsageError(f"rendering {runs / name} was stopped: the same command goes on from there")
+        raise UsageError(
+            f"rendering {runs / name} did not end, the line above says why: give the same command to go on, "
+            "or other --runs"
+        )
 
 
 def pictures(folder: Path) -> list[Path]:
+    """All below it, in order."""
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
 
 
@@ -180,7 +185,7 @@ def stages(
 ) -> Iterator[tuple[str, str]]:
     """What there is to do, one at a time, done when the next is asked for."""
     if retrain:
-        yield from _data(report, wanted, runs, data)
+        yield from _data([t for t in wanted if not finished(t.name, runs)], runs, data)
     for training in wanted:
         new = retrain and not finished(training.name, runs)
         if new and training.name == RESEARCH and not _researched(runs):
@@ -204,23 +209,29 @@ def stages(
             keep(name, systems_measure.bundled(name, data, images))
 
 
-def _data(
-    report: str, wanted: Sequence[Training], runs: Path, data: Path | None
-) -> Iterator[tuple[str, str]]:
-    """What trainings of a report learn of, where it is missing."""
-    for name, (count, _) in SCENES.items():
-        if len(list((runs / name).rglob("*.npz"))) < count:
+def _data(todo: Sequence[Training], runs: Path, data: Path | None) -> Iterator[tuple[str, str]]:
+    """What these trainings learn of, where it is missing."""
+    names = {name for training in todo for name in _reads(training, runs)}
+    for name in names & SCENES.keys():
+        if len(list((runs / name).rglob("*.npz"))) < SCENES[name][0]:
             yield "rendering", name
             render(name, runs)
-    if report == "fiffdepth" and not (runs / "labelled" / "pairs.yaml").exists():
+    if "labelled" in names and not (runs / "labelled" / "pairs.yaml").exists():
         yield "labelling photographs", BUNDLED
         label(_wanted_photographs(runs), runs / "labelled")
-    if report == "primedepth" and not any((runs / "labels").glob("*.tar")):
+    if "labels" in names and not any((runs / "labels").glob("*.tar")):
         yield "labelling photographs", BUNDLED
         labels.label([_wanted_photographs(runs)], runs / "labels", labels.Order(depth=BUNDLED))
-    if data and any(t.name == RESEARCH for t in wanted) and not _researched(runs):
+    if "research" in names and data and not _researched(runs):
         yield "collecting frames", RESEARCH
         research(data, runs / "research")
+
+
+def _reads(training: Training, runs: Path) -> set[str]:
+    """The folders in runs/ that its recipe has data in."""
+    _, file, _, _, *overrides = small_scale.command(training, runs)
+    entries = recipe.load(Path(file), overrides).data.values()
+    return {Path(entry.options["path"]).parts[1] for entry in entries}
 
 
 def _researched(runs: Path) -> bool:
@@ -234,6 +245,7 @@ def keep(name: str, found: systems_measure.Results) -> None:
 
 
 def stored(name: str) -> bool:
+    """Whether its figures are there."""
     return (RESULTS / f"{name}.json").is_file()
 
 
@@ -253,6 +265,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(words: Sequence[str] | None = None) -> None:
     args = arguments(words)
+    logging.getLogger("leadline").setLevel(logging.ERROR)  # what is assumed of each frame, fits that are poor
     wanted = chosen(args.report, args.only)
     if args.commands:
         for training in wanted:

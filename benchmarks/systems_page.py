@@ -14,13 +14,16 @@ import numpy as np
 import systems_measure
 from small_page import ROUNDS, SEED, bootstrap, interval, table
 from systems_measure import MEMBERS
-from systems_questions import EXTRA, INTRODUCTIONS, ORACLE, QUESTIONS, READINGS, Question
+from systems_questions import EDGES, EXTRA, INTRODUCTIONS, ORACLE, QUESTIONS, READINGS, Question
 
 from leadline.train.run import write
 
 Results = Mapping[str, dict[str, Any]]  # model -> its file
 HOLDS, FAILS = "Holds, where the figures decide", "Does not hold, where they decide"
-KINDS = (HOLDS, FAILS, "Depends on the frames", "Undecided", "Not measured")
+TOO_LOW = "Too low in both to be compared"
+KINDS = (HOLDS, FAILS, "Depends on the frames", "Undecided", TOO_LOW, "Not measured")
+FEWEST = 8  # frames of a set that gets an answer: the bootstrap of fewer is too sure of itself
+SOFT = 0.05  # boundary F1 below which two networks are both soft, and not compared
 SETS = ("livingroom", "kitti", "nyu", "scenes")  # that questions are asked of: real frames first
 UNITS = {
     "delta1": "delta1",
@@ -73,13 +76,14 @@ def page(report: str, found: Results, pair: str = "") -> Iterator[str]:
     yield INTRODUCTIONS[report]
     yield "In brackets is the 95 % interval of a bootstrap over frames: how far other frames of the same"
     yield "place would move a figure, not how far another training would, as each model was trained once."
-    yield "The frames of `livingroom` are of one room, and `nyu` has but four.\n"
+    yield f"The frames of `livingroom` are of one room. Sets of fewer than {FEWEST} frames get no answer; of"
+    yield "answers, one in ten would be given by chance.\n"
     yield "## What the figures say\n"
     yield from asked(report, found)
     yield from reading(report, found)
     names = [name for name in _names(report) if name in found]
     if report == "leakage":
-        yield from followed(names, found)
+        yield from followed(found)
     trained = [name for name in names if "steps" in found[name]]
     if trained:
         yield "## What was trained\n"
@@ -97,31 +101,42 @@ def page(report: str, found: Results, pair: str = "") -> Iterator[str]:
         yield ""
 
 
-def followed(names: Sequence[str], found: Results) -> Iterator[str]:
-    """How far the predicted scale goes with the true one, over all scenes."""
+def followed(found: Results) -> Iterator[str]:
+    """How far the predicted scale goes with the true one, over all scenes, and how much farther in the first
+    of the report's models.
+    """
+    question = QUESTIONS["leakage"][0]
     rows = []
-    for name in names:
-        for label in ("scenes", f"scenes x{MEMBERS}"):
-            own = found[name]["figures"].get(label, {})
+    for label in ("scenes", f"scenes x{MEMBERS}"):
+        drawn = {}
+        for name in (question.better, question.worse):
+            own = found.get(name, {}).get("figures", {}).get(label, {})
             if "log_truth" in own:
-                low, high = (f"{x:.3g}" for x in np.percentile(_slopes(own, ROUNDS), [2.5, 97.5]))
-                slope = f"{_slopes(own)[0]:.3g} [{low}, {high}]"
-                rows.append((f"`{name}`", label, slope, interval(own["log_bias"])))
+                drawn[name] = _slopes(own)
+                rows.append((f"`{name}`", label, _spread(drawn[name]), interval(own["log_bias"])))
+        if len(drawn) == 2:
+            first, second = drawn.values()
+            rows.append(("by how much more", label, _spread(first - second), ""))
     if rows:
         yield "Of the logarithmic median, over held-out scenes:\n"
         yield from table(("model", "frames", "slope of the predicted over the true one", "bias"), rows)
         yield "\nA slope of 1 says that the scale of a scene is seen; 0, that all scenes get the same.\n"
 
 
-def _slopes(own: Mapping[str, list[float]], rounds: int = 0) -> np.ndarray:
-    """Least squares over the frames, or over as many draws of as many frames."""
+def _slopes(own: Mapping[str, list[float]]) -> np.ndarray:
+    """Least squares over the frames, and then over each of many draws of as many frames."""
     truth, bias = (np.array(own[metric]) for metric in ("log_truth", "log_bias"))
-    chosen = np.arange(len(truth))[None]
-    if rounds:
-        chosen = np.random.default_rng(SEED).integers(0, len(truth), (rounds, len(truth)))
+    drawn = np.random.default_rng(SEED).integers(0, len(truth), (ROUNDS, len(truth)))
+    chosen = np.concatenate([np.arange(len(truth))[None], drawn])
     x, y = truth[chosen], (truth + bias)[chosen]
     x = x - x.mean(axis=1, keepdims=True)
     return (x * y).sum(axis=1) / np.maximum((x * x).sum(axis=1), 1e-12)
+
+
+def _spread(slopes: np.ndarray) -> str:
+    """The first, and where 95 % of the others lie."""
+    low, high = np.percentile(slopes[1:], [2.5, 97.5])
+    return f"{slopes[0]:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def figures(own: Mapping[str, Mapping[str, list[float]]]) -> Iterator[str]:
@@ -152,14 +167,21 @@ def figures(own: Mapping[str, Mapping[str, list[float]]]) -> Iterator[str]:
 
 def asked(report: str, found: Results) -> Iterator[str]:
     """Every question, of every set of frames."""
-    rows = [(q.asks, UNITS[q.metric], *(_cell(q, name, found) for name in SETS)) for q in QUESTIONS[report]]
+    rows = [
+        (_capital(q.asks), UNITS[q.metric], *(_cell(q, name, found) for name in SETS))
+        for q in QUESTIONS[report]
+    ]
     yield from table(("question", "metric", *SETS), rows)
     yield "\nThe numbers say by how much the first is better: above 0 the answer is yes.\n"
 
 
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]
+
+
 def _cell(q: Question, name: str, found: Results) -> str:
     values = difference(q, name, found)
-    return "" if values is None else f"{interval(values)} {answer(values)}"
+    return "" if values is None else f"{interval(values)} {answers(q, found).get(name, '')}".rstrip()
 
 
 def reading(report: str, found: Results) -> Iterator[str]:
@@ -169,15 +191,15 @@ def reading(report: str, found: Results) -> Iterator[str]:
     for q in QUESTIONS[report]:
         given = answers(q, found)
         yes, no = ([name for name in given if given[name] == word] for word in ("yes", "no"))
-        words = f"{q.asks[0].lower()}{q.asks[1:]}"
         if yes and no:
-            kinds["Depends on the frames"].append(f"{words} ({_on(yes)}, not {_on(no)})")
+            kinds["Depends on the frames"].append(f"{q.asks} ({_on(yes)}, not {_on(no)})")
         elif yes or no:
             open_ones = [name for name in given if given[name] == "undecided"]
             more = f"; undecided {_on(open_ones)}" if open_ones else ""
-            kinds[HOLDS if yes else FAILS].append(f"{words} ({_on(yes or no)}{more})")
+            kinds[HOLDS if yes else FAILS].append(f"{q.asks} ({_on(yes or no)}{more})")
         else:
-            kinds["Undecided" if given else "Not measured"].append(words)
+            open_kind = "Undecided" if "undecided" in given.values() else TOO_LOW
+            kinds[open_kind if given else "Not measured"].append(q.asks)
     for kind, claims in kinds.items():
         if claims:
             yield f"- **{kind}**: {'; '.join(claims)}."
@@ -209,9 +231,19 @@ def _two(figures: Mapping[str, list[float]]) -> str:
 
 
 def answers(q: Question, found: Results) -> dict[str, str]:
-    """Set of frames -> answer, where both models are measured."""
+    """Set of frames -> answer, where both models are measured on enough of them."""
     values = {name: difference(q, name, found) for name in SETS}
-    return {name: answer(x) for name, x in values.items() if x is not None}
+    return {
+        name: "too low" if _soft(q, name, found) else answer(x)
+        for name, x in values.items()
+        if x is not None and len(x) >= FEWEST
+    }
+
+
+def _soft(q: Question, name: str, found: Results) -> bool:
+    """Whether neither model has boundaries to speak of."""
+    sides = zip((q.better, q.worse), q.tails, strict=True)
+    return q.metric == EDGES and all(np.mean(found[m]["figures"][name + t][EDGES]) < SOFT for m, t in sides)
 
 
 def answer(values: Sequence[float]) -> str:
@@ -221,10 +253,14 @@ def answer(values: Sequence[float]) -> str:
 
 
 def difference(q: Question, name: str, found: Results) -> list[float] | None:
-    """Per frame of a set, by how much the first model is better; None if one is missing."""
+    """Per frame of a set, by how much the first model is better; None if one is missing, or was measured on
+    other frames.
+    """
     sides = zip((q.better, q.worse), q.tails, strict=True)
     try:
         first, second = (np.array(found[m]["figures"][name + tail][q.metric]) for m, tail in sides)
     except KeyError:
+        return None
+    if len(first) != len(second):
         return None
     return [float(x) for x in (second - first if q.metric in SMALLER else first - second)]

@@ -25,16 +25,16 @@ class Question:
 
 def _sharper(asks: str, worse: str, tail: str = "") -> Question:
     """Of FiffDepth, on scenes alone: other truths have holes."""
-    return Question(f"Boundaries are sharper than {asks}", "fiffdepth", worse, EDGES, ("", tail))
+    return Question(f"boundaries are sharper than {asks}", "fiffdepth", worse, EDGES, ("", tail))
 
 
 QUESTIONS: dict[str, tuple[Question, ...]] = {
     "fiffdepth": (
-        Question("The teacher beats the student that it never taught", "small", "fiffdepth-no-teacher"),
-        Question("The teacher helps", "fiffdepth", "fiffdepth-no-teacher"),
-        Question("The filter is better than teaching d_0 itself", "fiffdepth", "fiffdepth-teacher-at-0"),
-        Question("Keeping a trajectory helps", "fiffdepth", "fiffdepth-no-trajectory"),
-        Question("A blend of picture and depth is better than pictures", "fiffdepth", "fiffdepth-images"),
+        Question("the teacher beats the student that it never taught", "small", "fiffdepth-no-teacher"),
+        Question("the teacher helps", "fiffdepth", "fiffdepth-no-teacher"),
+        Question("the filter is better than teaching d_0 itself", "fiffdepth", "fiffdepth-teacher-at-0"),
+        Question("keeping a trajectory helps", "fiffdepth", "fiffdepth-no-trajectory"),
+        Question("a blend of picture and depth is better than pictures", "fiffdepth", "fiffdepth-images"),
         _sharper("without a trajectory", "fiffdepth-no-trajectory"),
         _sharper("with the teacher at d_0", "fiffdepth-teacher-at-0"),
         _sharper("with pictures alone on the trajectory", "fiffdepth-images"),
@@ -43,15 +43,15 @@ QUESTIONS: dict[str, tuple[Question, ...]] = {
         _sharper("its filter's", "fiffdepth", ", filtered"),
     ),
     "metricgold": (
-        Question("The logarithm is better than the linear law", "metricgold", "metricgold-linear"),
-        Question("An autoencoder for depth helps", "metricgold", "metricgold-original-vae"),
+        Question("the logarithm is better than the linear law", "metricgold", "metricgold-linear"),
+        Question("an autoencoder for depth helps", "metricgold", "metricgold-original-vae"),
         Question(
-            f"One step is better than diffusion in {STEPS}, {MEMBERS} members",
+            f"one step is better than diffusion in {STEPS}, {MEMBERS} members",
             *("metricgold", "metricgold-diffusion"),
             tails=("", f" x{MEMBERS}"),
         ),
-        Question("Knowing the camera helps", "metricgold", "metricgold-no-camera"),
-        Question("Research data help", "metricgold-research", "metricgold"),
+        Question("knowing the camera helps", "metricgold", "metricgold-no-camera"),
+        Question("research data help", "metricgold-research", "metricgold"),
         Question(
             f"{POINTS} known points make the bundled affine model better",
             *("small", "metricgold"),
@@ -59,27 +59,27 @@ QUESTIONS: dict[str, tuple[Question, ...]] = {
         ),
     ),
     "primedepth": (
-        Question("A loss of pixels is better than one of latents", "primedepth", "primedepth-latent"),
-        Question("Classes help depth", "primedepth", "primedepth-no-segmentation"),
-        Question("Maps of attention help", "primedepth-no-segmentation", "primedepth-no-attention"),
-        Question("Features help", "primedepth-no-segmentation", "primedepth-no-features"),
+        Question("a loss of pixels is better than one of latents", "primedepth", "primedepth-latent"),
+        Question("classes help depth", "primedepth", "primedepth-no-segmentation"),
+        Question("maps of attention help", "primedepth-no-segmentation", "primedepth-no-attention"),
+        Question("features help", "primedepth-no-segmentation", "primedepth-no-features"),
         Question(
-            "Fusion stage by stage is better than all at once",
+            "fusion stage by stage is better than all at once",
             *("primedepth-no-segmentation", "primedepth-block"),
         ),
-        Question("Labelled photographs before the scenes help", "primedepth-two-stages", "primedepth"),
+        Question("labelled photographs before the scenes help", "primedepth-two-stages", "primedepth"),
         Question("PrimeDepth is better than the bundled model", "primedepth", "small"),
-        Question("The average of both is better than the bundled model", "primedepth+small", "small"),
-        Question("The better of both, frame by frame, is better than the bundled model", *(ORACLE, "small")),
+        Question("the average of both is better than the bundled model", "primedepth+small", "small"),
+        Question("the better of both, frame by frame, is better than the bundled model", *(ORACLE, "small")),
     ),
     "leakage": (
         Question(
-            "Without signal at the last level the scale is less wrong",
+            "without signal at the last level the scale is less wrong",
             *("metricgold-cured", "metricgold-leaking"),
             "log_error",
         ),
         Question(
-            f"Without it the scale of the median of {MEMBERS} members is less wrong",
+            f"without it the scale of the median of {MEMBERS} members is less wrong",
             *("metricgold-cured", "metricgold-leaking"),
             "log_error",
             tails=(f" x{MEMBERS}", f" x{MEMBERS}"),
@@ -103,8 +103,8 @@ The ablations of [FiffDepth](papers/fiffdepth.md)'s Figure 7, whose figures were
 hundred times smaller than Stable Diffusion, the teacher is the bundled model, trainings take minutes.
 `fiffdepth-no-teacher` sees two batches of scenes where others see one of scenes and one of photographs. Depth
 is fitted to the truth by scale and shift; "20 points" fits to so many known ones, which then do not count.
-The spectrum says how much power the filter leaves in each octave that a network of 96 pixels has, in dB, the
-finest last; boundaries are soft in all of them, for the same reason.
+The spectrum says how much power the filter leaves in each of the four finest octaves of 96 pixels, in dB, the
+finest last.
 """,
     "metricgold": f"""# MetricGold at small scale
 
@@ -116,10 +116,11 @@ python benchmarks/small_systems.py metricgold --retrain  # and all trainings beh
 What the parts of [MetricGold](papers/metricgold.md) are worth, whose paper has no table: the prior is a
 hundred times smaller than Stable Diffusion, trainings take minutes, on rendered scenes. Metres are taken as
 they are; "one factor" is what is left when the scale of each frame is mended; `small` is the bundled affine
-model, fitted to the truth or to 20 known points. `metric` is the model in the package, trained longer on
-larger pictures; `metricgold-research` has also seen 156 real frames of three places, none of them a test's,
-whose terms allow research alone. `metricgold-diffusion` denoises in {STEPS} steps, alone or {MEMBERS} times
-("x{MEMBERS}"), where the paper has 50 steps and ten times.
+model, fitted to the truth or to {POINTS} known points. `metric` is the model in the package, trained longer,
+on larger pictures, and up to 80 m of canonical depth, the others up to 160; `metricgold-research` has also
+seen 156 real frames of three places, none of them a test's, whose terms allow research alone.
+`metricgold-diffusion` denoises in {STEPS} steps, alone or {MEMBERS} times ("x{MEMBERS}"), where the paper has
+50 steps and ten times.
 """,
     "primedepth": """# PrimeDepth at small scale
 
@@ -142,29 +143,30 @@ python benchmarks/small_systems.py leakage --retrain  # and the trainings behind
 ```
 
 Stable Diffusion's last noise level holds 7 % of the truth, whose mean is the scale of a scene: a network can
-read it in training, and finds the middle of the range in a prediction, which starts from nothing but noise
-([MetricGold](papers/metricgold.md)). Two trainings differ in that level alone. The bias is the predicted
+read it in training, and finds nothing in a prediction, which starts from noise alone
+([MetricGold](papers/metricgold.md)). Two trainings differ in the noise levels alone, whose last has no signal
+with zero-terminal SNR; neither knows the camera. The bias is the predicted
 logarithmic median less the true one; a positive one is too far. Both denoise in {STEPS} steps, alone or
 {MEMBERS} times ("x{MEMBERS}").
 """,
 }
 
 
-READINGS = {  # beside what follows from the figures; no numbers
-    "fiffdepth": """That the teacher is ahead of the untaught student on real frames is what the method needs:
-it is asked first. All are trained for minutes and see 96 pixels, so that `d_0` is soft itself, and what the
-paper is about, detail that the teacher lacks, is hardly there to be kept: boundaries are low in all.
+READINGS = {  # what no figure says
+    "fiffdepth": """Whether the teacher is ahead of the untaught student on real frames is asked first: it is
+what the method needs. All are trained for minutes and see 96 pixels, so that `d_0` is soft itself, and what
+the paper is about, detail that the teacher lacks, is hardly there to be kept.
 """,
     "metricgold": """Metres of one photograph are guesses at this scale, and the scale of a scene is what is
 guessed worst ("one factor" below, and the bias). The recipes keep the paper's logarithm and its autoencoder
-whatever these small networks say of them. KITTI's streets are wider than any that these have seen.
+whatever these small networks say of them.
 """,
-    "primedepth": """The variants differ by a hundredth of AbsRel or so: a part that helps here may help more
-in a large network, whose features and attention know more than those of a prior of this size.
+    "primedepth": """The variants differ by little: a part that helps here may help more in a large network,
+whose features and attention know more than those of a prior of this size, and the other way round.
 """,
-    "leakage": """A network that reads the scale in training finds the middle of the range, 2.8 m, in a
-prediction: right for rooms, whose scale it is by chance, and wrong for whatever is larger. So it is asked
-below whether the predicted scale follows the true one. Trainings are short, and each network's own bias, of
-one sign or the other, is on top of that.
+    "leakage": """A network that reads the scale in training has nothing to read in a prediction, and gives
+near the same scale whatever it sees: right where things happen to be of that scale, wrong elsewhere. So it is
+not the mean bias that tells, but whether the predicted scale follows the true one. Trainings are short, and
+each network's own bias, of one sign or the other, is on top of that.
 """,
 }

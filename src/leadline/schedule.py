@@ -129,14 +129,14 @@ class Schedule:
         )
         return schedule.ending(zero_snr=config.get("rescale_betas_zero_snr", False))
 
-    def ending(self, *, zero_snr: bool) -> Schedule:
-        """The same with no signal at its last step, or a little. Raises UsageError for noise predictions
-        where there is none.
+    def ending(self, *, zero_snr: bool, instead: str = "") -> Schedule:
+        """The same with no signal at its last step, or a little. Raises UsageError, with what else there is
+        to do, for noise predictions where there is none.
         """
         if zero_snr and self.prediction_type == "epsilon":
             raise UsageError(
                 "the network has epsilon predictions, from which nothing follows at the last step with "
-                "zero-terminal SNR: v_prediction or sample is needed, or zero_snr=false"
+                f"zero-terminal SNR: v_prediction or sample is needed{instead}"
             )
         return replace(self, zero_snr=zero_snr)
 

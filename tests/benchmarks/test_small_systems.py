@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -63,6 +64,8 @@ def built(systems, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(systems.run, "RESULTS", home / "results")
         patch.setattr(systems.run, "PAIR", home / "images/fiffdepth_pair.png")
+        patch.setattr(systems.page, "MEMBERS", 2)
+        patch.setattr(systems.page, "FEWEST", 2)
         patch.setattr(systems.frames, "SCENE_SIZE", (24, 32))
         patch.setattr(systems.small, "RENDERED", (16, 24))
         for name, value in (("POINTS", 5), ("BANDS", 2), ("STEPS", 2), ("MEMBERS", 2)):
@@ -125,15 +128,20 @@ def test_without_research_frames_their_training_is_left_out(systems, monkeypatch
     assert not any(what == "training" for what, _ in todo)
 
 
-def test_missing_scenes_are_rendered_first_and_missing_photographs_asked_for(systems, monkeypatch, tmp_path):
+def test_what_the_trainings_learn_of_is_made_first_and_photographs_asked_for(systems, monkeypatch, tmp_path):
     monkeypatch.setattr(systems.run, "SCENES", {"mixed": (2, ("--size", "16x16"))})
-    todo = systems.run.stages("fiffdepth", [], tmp_path, retrain=True, data=None, images=1)
+    options = {"retrain": True, "data": None, "images": 1}
+    wanted = systems.run.chosen("fiffdepth", ["fiffdepth"])
+    todo = systems.run.stages("fiffdepth", wanted, tmp_path, **options)
     assert next(todo) == ("rendering", "mixed")
     assert next(todo)[0] == "labelling photographs"
     assert len(list((tmp_path / "mixed").rglob("*.npz"))) == 2
     with pytest.raises(UsageError, match="textures holds no photographs for the teacher to label"):
         next(todo)
     assert not (tmp_path / "labelled").exists()
+    untaught = systems.run.chosen("fiffdepth", ["fiffdepth-no-teacher"])
+    todo = systems.run.stages("fiffdepth", untaught, tmp_path, **options)
+    assert next(todo) == ("training", "fiffdepth-no-teacher")  # it has no photographs
 
 
 def systems_average(built):
@@ -180,9 +188,9 @@ def test_pages_say_what_is_there_and_what_is_not(built):
     page = (built.home / "small_fiffdepth.md").read_text()
     assert "| `fiffdepth` | 100 | 400 | 1 |" in page
     answers = built.facts["fiffdepth"]["answers"]
-    assert answers["The teacher helps"] == {}
-    assert set(answers["A blend of picture and depth is better than pictures"]) == {"scenes"}
-    assert answers["A blend of picture and depth is better than pictures"]["scenes"] in WORDS
+    assert answers["the teacher helps"] == {}
+    assert answers["a blend of picture and depth is better than pictures"] == {"scenes": ANY}
+    assert {a for given in answers.values() for a in given.values()} <= {*WORDS, "too low"}
     assert "the teacher helps" in page[page.index("**Not measured**") :].splitlines()[0]
     assert "octave 1" in page
     assert "](images/fiffdepth_pair.png)" in page
@@ -191,50 +199,77 @@ def test_pages_say_what_is_there_and_what_is_not(built):
     assert "**Not measured**: without signal" in (built.home / "small_leakage.md").read_text()
 
 
-def test_answers_follow_from_the_differences(systems):
-    question = systems.page.Question("A?", "a", "b")
+def found_of(**models):
+    """Model -> label -> values of AbsRel, as they are stored."""
+    return {
+        name: {"figures": {label: {"absrel": list(values)} for label, values in own.items()}}
+        for name, own in models.items()
+    }
 
-    def answer(first, second):
-        figures = {
-            name: {"figures": {"kitti": {"absrel": values}}} for name, values in (("a", first), ("b", second))
+
+LOW, HIGH, MIXED = [0.1, 0.2, 0.1, 0.2] * 2, [0.4, 0.5, 0.6, 0.4] * 2, [0.9, 0.1, 0.3, 0.2] * 2
+
+
+def test_answers_follow_from_the_differences(systems, monkeypatch):
+    monkeypatch.setattr(systems.page, "FEWEST", 8)
+    question = systems.page.Question("it", "a", "b", tails=("", ", later"))
+
+    def answers(first, second):
+        found = found_of(a={"kitti": first, "kitti, later": [9.0] * 8}, b={"kitti, later": second})
+        return systems.page.answers(question, found)
+
+    assert answers(LOW, HIGH) == {"kitti": "yes"}
+    assert answers(HIGH, LOW) == {"kitti": "no"}
+    assert answers(MIXED, MIXED[::-1]) == {"kitti": "undecided"}
+    assert answers(LOW[:4], HIGH[:4]) == {}  # too few
+    assert answers(LOW, HIGH * 2) == {}  # other frames
+
+
+def test_boundaries_that_neither_has_are_not_compared(systems):
+    question = systems.page.Question("it", "a", "b", systems.page.EDGES)
+    for best, said in ((0.01, "too low"), (0.5, "yes")):
+        found = {
+            name: {"figures": {"scenes": {systems.page.EDGES: [value] * 8}}}
+            for name, value in (("a", best), ("b", 0.001))
         }
-        return systems.page.answers(question, figures)
-
-    assert answer([0.1, 0.2, 0.1], [0.4, 0.5, 0.6]) == {"kitti": "yes"}
-    assert answer([0.4, 0.5, 0.6], [0.1, 0.2, 0.1]) == {"kitti": "no"}
-    assert answer([0.1, 0.9, 0.3], [0.9, 0.1, 0.3]) == {"kitti": "undecided"}
+        assert systems.page.answers(question, found) == {"scenes": said}
 
 
 def test_a_reading_says_on_which_frames_a_claim_holds(systems, monkeypatch):
-    low, high, mixed = [0.1, 0.2, 0.1], [0.4, 0.5, 0.6], [0.9, 0.1, 0.3]
-    found = {
-        "a": {"figures": {"kitti": {"absrel": low}, "nyu": {"absrel": low}, "scenes": {"absrel": low}}},
-        "b": {"figures": {"kitti": {"absrel": high}, "nyu": {"absrel": low}, "scenes": {"absrel": low}}},
-        "c": {"figures": {"kitti": {"absrel": mixed}, "scenes": {"absrel": mixed}}},
-        "d": {"figures": {"kitti": {"absrel": [0.0] * 3}, "nyu": {"absrel": high}}},
-    }
-    pairs = {
-        "It helps": ("a", "b"),
-        "It harms": ("b", "a"),
-        "Now and then": ("a", "d"),
-        "Who knows": ("c", "c"),
-    }
+    found = found_of(
+        a={"kitti": LOW, "livingroom": LOW, "scenes": LOW},
+        b={"kitti": HIGH, "livingroom": LOW, "scenes": LOW},
+        c={"kitti": MIXED, "scenes": MIXED},
+        d={"kitti": [0.0] * 8, "livingroom": HIGH},
+    )
+    pairs = {"it helps": "ab", "it harms": "ba", "now and then": "ad", "who knows": "cc", "nobody": "ae"}
     questions = tuple(systems.page.Question(asks, *pair) for asks, pair in pairs.items())
     monkeypatch.setitem(systems.page.QUESTIONS, "leakage", questions)
     words = list(systems.page.reading("leakage", found))
-    assert "- **Holds, where the figures decide**: it helps (on kitti; undecided on nyu, scenes)." in words
-    assert "- **Does not hold, where they decide**: it harms (on kitti; undecided on nyu, scenes)." in words
-    assert "- **Depends on the frames**: now and then (on nyu, not on kitti)." in words
+    holds, fails = (f"- **{kind}**: " for kind in (systems.page.HOLDS, systems.page.FAILS))
+    assert f"{holds}it helps (on kitti; undecided on livingroom, scenes)." in words
+    assert f"{fails}it harms (on kitti; undecided on livingroom, scenes)." in words
+    assert "- **Depends on the frames**: now and then (on livingroom, not on kitti)." in words
     assert "- **Undecided**: who knows." in words
+    assert "- **Not measured**: nobody." in words
 
 
-def test_how_far_a_scale_follows_the_truth_is_a_slope(systems):
-    truth = np.array([0.0, 1.0, 2.0, 3.0])
-    for slope in (0.25, 0.5, 1.0):
-        own = {"log_truth": truth.tolist(), "log_bias": (0.3 + slope * truth - truth).tolist()}
-        assert systems.page._slopes(own)[0] == pytest.approx(slope)
-        words = list(systems.page.followed(["a"], {"a": {"figures": {"scenes": own}}}))
-        assert f"| `a` | scenes | {slope:.3g} [" in "\n".join(words)
+def test_how_far_a_scale_follows_the_truth_is_a_slope_with_its_interval(systems):
+    rng = np.random.default_rng(0)
+    truth, error = rng.normal(size=60), rng.normal(size=60)
+    found = {}
+    for name, slope in (("metricgold-cured", 0.8), ("metricgold-leaking", 0.1)):
+        bias = 0.3 + slope * truth + 0.2 * error - truth
+        own = {"log_truth": truth.tolist(), "log_bias": bias.tolist()}
+        found[name] = {"figures": {"scenes": own}}
+        slopes = systems.page._slopes(own)
+        assert slopes[0] == pytest.approx(np.polyfit(truth, truth + bias, 1)[0])
+        assert slopes[1:].std() == pytest.approx(0.2 / np.sqrt(60), rel=0.35)  # as of least squares
+    rows = [line for line in systems.page.followed(found) if line.startswith("| ")]
+    assert [row.split(" | ")[0] for row in rows[1:]] == [
+        *("| `metricgold-cured`", "| `metricgold-leaking`", "| by how much more")
+    ]
+    assert " | 0.7 [0.7, 0.7] | " in rows[-1]  # the error is the same
 
 
 def test_frames_have_noise_of_their_own(systems):
@@ -270,7 +305,7 @@ def test_a_smooth_map_has_less_of_the_finest_octave(systems):
     assert of_smooth[-1] < of_rough[-1]
 
 
-def test_detail_counts_in_a_spectrum_not_the_jump_between_a_map_s_ends(systems):
+def test_a_spectrum_counts_detail_and_not_the_jump_from_one_end_to_the_other(systems):
     slope = np.linspace(0, 1, 64, dtype=np.float32)[:, None].repeat(80, 1)
     detail = 0.01 * np.random.default_rng(0).standard_normal((64, 80)).astype(np.float32)
     plain, fine = (systems.measure.spectrum(x, (64, 80)) for x in (slope, slope + detail))

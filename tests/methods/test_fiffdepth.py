@@ -497,6 +497,8 @@ def test_a_scheduler_entry_is_tolerated_and_others_levels_are_kept(tmp_path):
     for says in ({}, {"prediction_type": "epsilon"}):  # what it says its network to predict still counts
         entry.write_text(json.dumps(other | says))
         assert FiffDepth.load(tmp_path / "model").schedule == Schedule(prediction_type="epsilon")
+    entry.write_text(json.dumps(other | {"prediction_type": "flow_prediction"}))
+    assert FiffDepth.load(tmp_path / "model").schedule == Schedule()
     entry.write_text(json.dumps(Schedule(prediction_type="epsilon").to_config()))
     assert FiffDepth.load(tmp_path / "model").schedule.prediction_type == "epsilon"
     agreed = FiffDepth.load(tmp_path / "model", prediction_type="v_prediction")
@@ -519,6 +521,11 @@ def test_a_unet_alone_takes_the_rest_from_its_base(tmp_path):
     nested = FiffDepth.load(tmp_path / "nested", card, base=str(tmp_path / "whole")).eval()
     with torch.inference_mode():
         assert_close(nested(rgb)["depth"], model(rgb)["depth"], rtol=0, atol=1e-5)
+    (tmp_path / "nested/scheduler").mkdir()  # what the folder has itself is not the base's
+    entry = tmp_path / "nested/scheduler/scheduler_config.json"
+    entry.write_text(json.dumps(Schedule(prediction_type="epsilon").to_config()))
+    nested = FiffDepth.load(tmp_path / "nested", card, base=str(tmp_path / "whole"))
+    assert nested.schedule.prediction_type == "epsilon"
     made.save(tmp_path / "again")  # whole: it needs no base any more
     assert FiffDepth.load(tmp_path / "again").config.base is None
     with pytest.raises(WeightsError, match="no-such-model"):

@@ -574,13 +574,15 @@ def test_a_first_stage_predicts_nothing(fast):
     model = Model(published(stage="vae"), device="cpu", fast=fast)
     with pytest.raises(UsageError, match="tiny is a first stage, .* train a second one"):
         model(np.zeros((32, 48, 3), np.uint8))
+    with pytest.raises(UsageError, match="first stage"):
+        next(model.method.each_step(torch.zeros(1, 3, 32, 48), generators=seeded(0), steps=2))
 
 
 def test_a_network_that_predicts_noise_has_no_zero_snr(tmp_path):
     published().save(tmp_path / "model")
     entry = tmp_path / "model/scheduler/scheduler_config.json"
     entry.write_text(json.dumps(Schedule(prediction_type="epsilon").to_config()))
-    with pytest.raises(UsageError, match="or zero_snr=false"):
+    with pytest.raises(UsageError, match="or model.zero_snr=false"):
         MetricGold.load(tmp_path / "model")
     plain = MetricGold.load(tmp_path / "model", zero_snr=False).eval()
     with torch.inference_mode():

@@ -12,6 +12,7 @@ trailing timesteps and zero-terminal SNR.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -66,7 +67,7 @@ class Marigold(stable_diffusion.Descendant):
     ) -> None:
         schedule = schedule or Schedule(zero_snr=True)
         if config.zero_snr is not None:
-            schedule = schedule.ending(zero_snr=config.zero_snr)
+            schedule = replace(schedule, zero_snr=config.zero_snr)
         parts = Parts(unet, autoencoder, schedule, empty_text)
         super().__init__(config, parts, card, method="marigold", kind=KINDS[config.target], latents=2)
         self.steps = self.preset.steps or self.card.defaults.steps

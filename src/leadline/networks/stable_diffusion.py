@@ -5,8 +5,9 @@ and the folder that they lie in. `Descendant` is what all methods hold that are 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from leadline.networks.banded import specialise_autoencoder
 from leadline.networks.one_step import specialise_unet
 from leadline.prediction import Kind
 from leadline.presets import Preset
-from leadline.schedule import Schedule
+from leadline.schedule import PredictionType, Schedule
 from leadline.sizes import SizeRule
 
 PIPELINES = {"depth": "MarigoldDepthPipeline", "normals": "MarigoldNormalsPipeline"}  # diffusers'
@@ -175,19 +176,22 @@ def load(
     Networks that the config describes replace the folder's, with random weights; a folder with nothing but
     an autoencoder has Stable Diffusion 2's schedule. latents: how many the UNet is to read side by side; one
     that reads a single one is widened where the config says so (leadline.networks.conv_in). base: the folder
-    of a model whose other parts go with a UNet, where that is the folder itself or all it holds. otherwise:
-    the schedule where there is none, or, but for what it predicts, none that latents can have. Raises
-    WeightsError or UsageError, one line.
+    of a model whose parts serve where this one lacks them; it may then be a UNet alone. otherwise: the
+    schedule where there is none. Of one that latents cannot have, what it predicts is kept, and the levels
+    are those of `otherwise`. Raises WeightsError or UsageError, one line.
     """
-    home = folder if base is None or (folder / "vae").is_dir() else base
-    own = folder / "unet" if base is None or (folder / "unet").is_dir() else folder
-    file = home / "scheduler" / "scheduler_config.json"
+
+    def home(*names: str) -> Path:
+        return folder if base is None or any((folder / name).exists() for name in names) else base
+
+    own = folder / "unet" if home("unet") == folder else folder
+    file = home("scheduler") / "scheduler" / "scheduler_config.json"
     otherwise = otherwise or (Schedule() if config.unet and not file.exists() else None)
     parts = Parts(
         _part(own, config.unet, config.random_seed, weights.UNETS),
-        _part(home / "vae", config.autoencoder, config.random_seed + 1, weights.AUTOENCODERS),
+        _part(home("vae") / "vae", config.autoencoder, config.random_seed + 1, weights.AUTOENCODERS),
         _schedule(file, otherwise),
-        prompt.empty_text(home, empty_text),
+        prompt.empty_text(home(EMPTY_TEXT, "text_encoder"), empty_text),
     )
     unet: Any = parts.unet
     channels = latent.channels(parts.autoencoder)
@@ -209,8 +213,8 @@ def _schedule(file: Path, otherwise: Schedule | None) -> Schedule:
     except UsageError:
         if otherwise is None:
             raise
-    levels = otherwise.to_config() | {"rescale_betas_zero_snr": False}
-    return Schedule.from_config(levels | {"prediction_type": stated.get("prediction_type", "epsilon")})
+    says = stated.get("prediction_type", "epsilon")  # diffusers' default
+    return replace(otherwise, prediction_type=says) if says in get_args(PredictionType) else otherwise
 
 
 def save(

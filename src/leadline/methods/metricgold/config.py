@@ -24,7 +24,7 @@ class Config(stable_diffusion.Config):
 
     codec: Literal["log", "linear"] = "log"  # eq. 3, or what it is compared with, eq. 2
     near_m: float = Field(0.1, gt=0)  # d_min: the notebook's
-    far_m: float = Field(80.0, gt=0)  # d_max: the notebook's; 160 for canonical_width
+    far_m: float = Field(80.0, gt=0)  # d_max: the notebook's; canonical_width reaches as far with 160
     far: Literal["supervise", "mask"] = "supervise"  # depths beyond: known to be far, or not looked at
     stage: Literal["unet", "vae"] = "unet"  # what is trained: the depth's autoencoder comes first
     # stage vae: what is trained of it; the decoder alone keeps latents as they are

@@ -50,7 +50,8 @@ class MetricGold(stable_diffusion.Descendant):
         depth_autoencoder: nn.Module | None = None,
         view: field_of_view.FieldOfView | None = None,
     ) -> None:
-        schedule = (schedule or Schedule()).ending(zero_snr=config.zero_snr)
+        instead = ", or model.zero_snr=false"
+        schedule = (schedule or Schedule()).ending(zero_snr=config.zero_snr, instead=instead)
         parts = Parts(unet, autoencoder, schedule, empty_text)
         super().__init__(config, parts, card, method="metricgold", kind=Kind.metric_depth, latents=2)
         self.codec = Codec(config.near_m, config.far_m, config.codec)
@@ -160,6 +161,7 @@ class MetricGold(stable_diffusion.Descendant):
         camera: Sequence[Camera | None] | None = None,
     ) -> Iterator[Tensor]:
         """As `forward`, with one generator per image: the metres that each step takes for the result."""
+        self._check_stage()
         x, scale = latent.encode(self.autoencoder, rgb), self._scale(camera, rgb)
         with self._told(camera):
             for _, z_0 in self._trajectory(x, noise.like(x, "gaussian", generators), steps, None):
