@@ -28,6 +28,14 @@ def _sharper(asks: str, worse: str, tail: str = "") -> Question:
     return Question(f"boundaries are sharper than {asks}", "fiffdepth", worse, EDGES, ("", tail))
 
 
+def _metres(asks: str, better: str, worse: str, tail: str = "") -> tuple[Question, Question]:
+    """Of metres as they are, and of what is left when the scale of each frame is mended."""
+    return (
+        Question(asks, better, worse, tails=("", tail)),
+        Question(f"{asks}, one factor", better, worse, tails=(", one factor", f"{tail}, one factor")),
+    )
+
+
 QUESTIONS: dict[str, tuple[Question, ...]] = {
     "fiffdepth": (
         Question("the teacher beats the student that it never taught", "small", "fiffdepth-no-teacher"),
@@ -43,15 +51,14 @@ QUESTIONS: dict[str, tuple[Question, ...]] = {
         _sharper("its filter's", "fiffdepth", ", filtered"),
     ),
     "metricgold": (
-        Question("the logarithm is better than the linear law", "metricgold", "metricgold-linear"),
-        Question("an autoencoder for depth helps", "metricgold", "metricgold-original-vae"),
-        Question(
+        *_metres("the logarithm is better than the linear law", "metricgold", "metricgold-linear"),
+        *_metres("an autoencoder for depth helps", "metricgold", "metricgold-original-vae"),
+        *_metres(
             f"one step is better than diffusion in {STEPS}, {MEMBERS} members",
-            *("metricgold", "metricgold-diffusion"),
-            tails=("", f" x{MEMBERS}"),
+            *("metricgold", "metricgold-diffusion", f" x{MEMBERS}"),
         ),
-        Question("knowing the camera helps", "metricgold", "metricgold-no-camera"),
-        Question("research data help", "metricgold-research", "metricgold"),
+        *_metres("knowing the camera helps", "metricgold", "metricgold-no-camera"),
+        *_metres("research data help", "metricgold-research", "metricgold"),
         Question(
             f"{POINTS} known points make the bundled affine model better",
             *("small", "metricgold"),
@@ -158,8 +165,9 @@ what the method needs. All are trained for minutes and see 96 pixels, so that `d
 the paper is about, detail that the teacher lacks, is hardly there to be kept.
 """,
     "metricgold": """Metres of one photograph are guesses at this scale, and the scale of a scene is what is
-guessed worst ("one factor" below, and the bias). The recipes keep the paper's logarithm and its autoencoder
-whatever these small networks say of them.
+guessed worst (the bias, below). It also differs most from one training to the next: in an earlier round, with
+a range of 80 m, answers on metres as they are were often the opposite, and those after one factor per frame
+never. So the latter tell more of the methods, the former of these networks.
 """,
     "primedepth": """The variants differ by little: a part that helps here may help more in a large network,
 whose features and attention know more than those of a prior of this size, and the other way round.
