@@ -122,8 +122,7 @@ def stored_noise(model, noise, rgb, first):
     method = model.method
     members = method(rgb, z_T=noise, steps=4)["depth"]  # [4,1,h,w]
     merged, _ = ensemble.merge(members, Kind.metric_depth, method.preset.ensembling)
-    rule = replace(method.preset.size, antialias_out=True)
-    prepared = sizes.prepare(first.image_u8[0].permute(1, 2, 0).numpy(), rule)
+    prepared = sizes.prepare(first.image_u8[0].permute(1, 2, 0).numpy(), method.preset.size)
     restore = partial(sizes.restore, prepared=prepared)
     return merged, coding.publish(merged, Kind.metric_depth, method.preset, restore)[0, 0]
 

@@ -13,7 +13,8 @@ from leadline.networks import stable_diffusion
 from leadline.presets import Preset
 from leadline.schedule import Spacing
 
-PRESETS = {"leadline": Preset("leadline", presets.PADDED, log_metres=True)}
+SIZE = replace(presets.PADDED, antialias_out=True)  # small pictures come back from a larger size smooth
+PRESETS = {"leadline": Preset("leadline", SIZE, log_metres=True)}
 RANGE = ("codec", "near_m", "far_m")  # without them a checkpoint says no metres
 
 
