@@ -111,7 +111,7 @@ hundred times smaller than Stable Diffusion, the teacher is the bundled model, t
 `fiffdepth-no-teacher` sees two batches of scenes where others see one of scenes and one of photographs. Depth
 is fitted to the truth by scale and shift; "20 points" fits to so many known ones, which then do not count.
 The spectrum says how much power the filter leaves in each of the four finest octaves of 96 pixels, in dB, the
-finest last.
+finest last; without a teacher, or with one at d_0, nobody has trained the filter.
 """,
     "metricgold": f"""# MetricGold at small scale
 
