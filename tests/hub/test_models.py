@@ -82,7 +82,9 @@ def test_find_names_the_nearest_model(name):
 
 
 @pytest.mark.parametrize("name", ["no such thing", "/not/a/folder", "a\0b", "", "../x"])
-def test_names_that_mean_nothing_are_an_error_of_one_line(name):
+def test_names_that_mean_nothing_are_an_error_of_one_line(name, monkeypatch, tmp_path):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")  # where no folder has such a name
     with pytest.raises(WeightsError, match="unknown, and no folder") as error:
         hub.find(name)
     assert str(error.value).isprintable()

@@ -143,6 +143,9 @@ def test_losses_and_predictions_stay_on_the_device(name):
     with strict():
         loss = method.loss(batch(*size).to(ELSEWHERE), torch.Generator())
         loss.total.backward()
+        if name == "metricgold vae":  # a first stage predicts nothing
+            assert method.trial(batch(*size).to(ELSEWHERE), [])["depth"].device == ELSEWHERE
+            return
         model = Model(method, device=ELSEWHERE, dtype="float16")
         options = {"ensemble_size": 2} if method.members else {}
         options |= {"steps": 2 if name == "marigold lcm" else 1} if method.steps else {}  # noise between two
