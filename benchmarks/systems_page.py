@@ -76,8 +76,8 @@ def page(report: str, found: Results, pair: str = "") -> Iterator[str]:
     yield INTRODUCTIONS[report]
     yield "In brackets is the 95 % interval of a bootstrap over frames: how far other frames of the same"
     yield "place would move a figure, not how far another training would, as each model was trained once."
-    yield f"The frames of `livingroom` are of one room. Sets of fewer than {FEWEST} frames get no answer; of"
-    yield "answers, one in ten would be given by chance.\n"
+    yield f"The frames of `livingroom` are of one room. Sets of fewer than {FEWEST} frames get no answer."
+    yield "Of two models alike, one set in twenty gets one all the same, and of eight frames one in eight.\n"
     yield "## What the figures say\n"
     yield from asked(report, found)
     yield from reading(report, found)

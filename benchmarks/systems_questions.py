@@ -166,8 +166,8 @@ the paper is about, detail that the teacher lacks, is hardly there to be kept.
 """,
     "metricgold": """Metres of one photograph are guesses at this scale, and the scale of a scene is what is
 guessed worst (the bias, below). It also differs most from one training to the next: in an earlier round, with
-a range of 80 m, answers on metres as they are were often the opposite, and those after one factor per frame
-never. So the latter tell more of the methods, the former of these networks.
+a range of 80 m, two answers on metres as they are were the opposite, and none of those after one factor per
+frame. So the latter tell more of the methods, the former of these networks.
 """,
     "primedepth": """The variants differ by little: a part that helps here may help more in a large network,
 whose features and attention know more than those of a prior of this size, and the other way round.

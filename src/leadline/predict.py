@@ -91,19 +91,16 @@ def load(
     device: "auto" takes a GPU if there is one; a device that is missing is an error, never replaced.
     dtype: "auto" is float32, with which results are proven; "float16" and "bfloat16" save memory on GPUs.
     compat: a name of leadline.presets, to repeat the arithmetic of a released program.
-    download: fetch the weights of a published model that is not on this machine yet; variant: these of them,
-    such as "fp16", where they exist.
+    download: fetch weights that are not here yet; variant: these of them, such as "fp16", where they exist.
     card: what the model is, as the name of a published one or a YAML file, for folders without card.yaml.
-    task: of a model with several outputs, "depth" or "normals" as the main one; config: entries of its
-    method's Config in place of the card's, such as {"domain": "outdoor"} for GeoWizard.
+    task: of a model with several outputs, the main one, "depth" or "normals".
+    config: entries of the method's Config in place of the card's, such as {"domain": "outdoor"} of GeoWizard.
     empty_text: a .npy or .safetensors file with the encoded empty prompt, in place of a text encoder's.
-    vae: a light autoencoder in place of the model's own, faster and lossy: "tiny", a folder, or a repository
-    of the hub. What it costs is measured on the first picture, and one line says it.
-    fast: run the fast forms of networks that have one; otherwise networks as they are, which takes longer
-    and more memory. Results differ by rounding.
+    vae: a light autoencoder in place of the model's own, faster and lossy: "tiny", a folder, or a hub
+    repository. What it costs is measured on the first picture, and one line says it.
+    fast: networks in their fast forms; else as they are, slower and larger. Results differ by rounding.
     offload: on a GPU, networks wait in main memory and come over one at a time, when they run.
-    compile: networks by torch.compile, for up to four sizes of pictures, a minute or more for each. Where
-    compiling fails, for instance for want of a C++ compiler, they run uncompiled, and one line says so.
+    compile: by torch.compile, a minute or more for each of up to four sizes; where it fails, a line says so.
 
     Raises WeightsError, DeviceError, DocumentError or UsageError.
     """
@@ -116,8 +113,8 @@ def load(
         options["compat"] = presets.get(compat, method.presets).name
     options |= {} if empty_text is None else {"empty_text": Path(empty_text)}
     chosen = None if vae is None else light.load(vae, download=download)
-    way: dict[str, Any] = {"fast": fast, "offload": offload, "compile": compile}
-    loaded = Model(method.load(folder, known, **options), device=device, dtype=dtype, vae=chosen, **way)
+    own, way = method.load(folder, known, **options), {"fast": fast, "offload": offload, "compile": compile}
+    loaded = Model(own, device=device, dtype=dtype, vae=chosen, **way)
     log.info("%s; licence %s; %s", loaded.describe(), known.licence, known.terms or "no further terms")
     return loaded
 
