@@ -123,6 +123,9 @@ python benchmarks/small_scale.py            # this page, from the stored figures
 python benchmarks/small_scale.py --retrain  # and all trainings behind it
 ```
 
+`--retrain` renders the scenes, too. Photographs it wants in `runs/textures` first: pictures whose terms allow
+any use, here 133 of CC0, the public domain, Unsplash and Kodak's sampler.
+
 [E2E-FT](papers/e2e_ft.md) asks what a depth model owes to its diffusion prior and to its noise. Here its
 questions are asked again, of networks that are a hundred times smaller than Stable Diffusion and were trained
 for minutes, on rendered scenes. So this page does not repeat the paper's numbers; it shows which of its
@@ -161,7 +164,7 @@ def page(found: Results, docs: Path) -> Iterator[str]:
     yield "\nThe difference is the second model's figure less the first's: above 0 the first is better.\n"
     yield "## What was trained\n"
     rows = [
-        (f"`{n}`", x["start"] or "random weights", str(x["steps"]), str(x["pictures"]), f"{x['hours']:.2f}")
+        (f"`{n}`", _from(x), str(x["steps"]), str(x["pictures"]), f"{x['hours']:.2f}")
         for n, x in found.items()
     ]
     yield from table(("model", "from", "steps", "pictures", "hours"), rows)
@@ -171,6 +174,13 @@ def page(found: Results, docs: Path) -> Iterator[str]:
         if present:
             yield f"## {title}\n"
             yield from section(present, found, docs)
+
+
+def _from(found: Mapping[str, Any]) -> str:
+    """What a training started from; a network that its changes describe has random weights."""
+    start: str = found["start"] or "random weights"
+    described = any(change.startswith("model.unet=") for change in found["changes"])
+    return f"random weights, latents of {start}" if described else start
 
 
 SECTIONS = {

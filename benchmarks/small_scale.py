@@ -6,8 +6,9 @@
     python benchmarks/small_scale.py --retrain --only e2e-prior --only e2e-random
     python benchmarks/small_scale.py --measure            measure what is trained, then build the page
 
-Before it, rendered scenes and photographs: `leadline data synth runs/mixed`, `runs/streets` (--kind
-street), and pictures whose terms allow it in runs/textures. Every training is a recipe of recipes/ with
+--retrain first renders what is missing of the scenes in runs/mixed and runs/streets. Photographs whose terms
+allow it have to lie in runs/textures before: the first two trainings read them, and they are the textures of
+the scenes. Every training is a recipe of recipes/ with
 the changes listed here, in a run folder of its own name. Figures of each model, per image, go to
 docs/results/small_scale/NAME.json, the page to docs/small_scale.md. Held-out scenes have a seed that no
 training has. The last line is one JSON object: means of all figures, and what they say of each finding.
@@ -21,14 +22,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import small_measure
 import small_page
 
-from leadline import documents
+from leadline import documents, recipe
 from leadline.errors import LeadlineError, UsageError, did_you_mean
 
 ROOT = Path(__file__).parents[1]
@@ -69,6 +70,10 @@ TRAININGS = (
     Training("e2e-marigold-pyramid", "small-e2e", "marigold", ("model.noise=pyramid",)),
     Training("e2e-marigold-tuned", "small-e2e", "marigold", ("model.train_autoencoder=decoder",)),  # Tab. A-2
 )
+SCENES: dict[str, tuple[int, tuple[str, ...]]] = {  # how many, and of which
+    "mixed": (2784, ("--seed", "1")),
+    "streets": (900, ("--seed", "5", "--kind", "street", "--size", "128x320")),
+}
 BY_NAME = {training.name: training for training in TRAININGS}
 
 
@@ -85,6 +90,39 @@ def command(training: Training, runs: Path, recipes: Path = RECIPES) -> list[str
     words = ["train", str(recipes / f"{training.recipe}.yaml"), "--run", str(runs / training.name)]
     start = [f"start={runs / training.start / 'model'}"] if training.start else []
     return [*words, *start, *training.changes]
+
+
+def reads(training: Training, runs: Path) -> set[str]:
+    """The folders in runs/ that its recipe has data in."""
+    _, file, _, _, *overrides = command(training, runs)
+    entries = recipe.load(Path(file), overrides).data.values()
+    return {Path(entry.options["path"]).parts[1] for entry in entries}
+
+
+def scenes(names: Collection[str], runs: Path) -> Iterator[tuple[str, str]]:
+    """Render those of `SCENES` that are wanted and not all there."""
+    for name in SCENES.keys() & set(names):
+        if len(list((runs / name).rglob("*.npz"))) < SCENES[name][0]:
+            yield "rendering", name
+            render(name, runs)
+
+
+def render(name: str, runs: Path) -> None:
+    """Scenes, on all cores; those that are there stay. Raises UsageError if it is stopped."""
+    count, kind = SCENES[name]
+    words = ["data", "synth", str(runs / name), "--count", str(count), *kind]
+    if pictures(runs / "textures"):
+        words += ["--textures", str(runs / "textures")]
+    if subprocess.run([sys.executable, "-m", "leadline", *words], check=False).returncode:
+        raise UsageError(
+            f"rendering {runs / name} did not end, the line above says why: give the same command to go on, "
+            "or other --runs"
+        )
+
+
+def pictures(folder: Path) -> list[Path]:
+    """All below it, in order."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
 
 
 def finished(name: str, runs: Path) -> bool:
@@ -113,15 +151,17 @@ def measure(training: Training, runs: Path, images: int) -> None:
 
 def stages(
     wanted: Sequence[Training], runs: Path, *, retrain: bool, images: int
-) -> Iterator[tuple[str, Training]]:
+) -> Iterator[tuple[str, str]]:
     """What there is to do, one at a time, done when the next is asked for."""
+    todo = [training for training in wanted if retrain and not finished(training.name, runs)]
+    yield from scenes({name for training in todo for name in reads(training, runs)}, runs)
     for training in wanted:
-        new = retrain and not finished(training.name, runs)
+        new = training in todo
         if new:
-            yield "training", training
+            yield "training", training.name
             train(training, runs)
         if finished(training.name, runs) and (not retrain or new or not stored(training)):
-            yield "measuring", training
+            yield "measuring", training.name
             measure(training, runs, images)
 
 
@@ -149,8 +189,8 @@ def main(words: Sequence[str] | None = None) -> None:
             print(shlex.join(["leadline", *command(training, args.runs, Path("recipes"))]))
         return
     if args.retrain or args.measure:
-        for what, training in stages(wanted, args.runs, retrain=args.retrain, images=args.images):
-            print(f"{what} {training.name}", flush=True)
+        for what, name in stages(wanted, args.runs, retrain=args.retrain, images=args.images):
+            print(f"{what} {name}", flush=True)
     print(json.dumps(small_page.build(RESULTS, ROOT / "docs")))
 
 

@@ -26,7 +26,6 @@ import csv
 import json
 import logging
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,10 +36,10 @@ import small_measure
 import small_scale
 import systems_measure
 import systems_page
-from small_scale import RECIPES, Training, finished
+from small_scale import RECIPES, Training, finished, pictures
 
 import leadline
-from leadline import documents, recipe, save
+from leadline import documents, save
 from leadline import label as labels
 from leadline.errors import LeadlineError, UsageError, did_you_mean
 from leadline.train.run import write
@@ -60,10 +59,6 @@ def without_photographs() -> str:
     return f"data={json.dumps({name: entry for name, entry in data.items() if name != 'photographs'})}"
 
 
-SCENES: dict[str, tuple[int, tuple[str, ...]]] = {  # how many, and of which
-    "mixed": (2784, ("--seed", "1")),
-    "streets": (900, ("--seed", "5", "--kind", "street", "--size", "128x320")),
-}
 KINDS = ("image", "depth")
 PLAIN = ("model.objective=diffusion", "model.camera=none", "model.far_m=80")  # the paper's
 FROM_PRIOR, NO_CLASSES = "start=prior", "model.segmentation=none"
@@ -122,24 +117,6 @@ def chosen(report: str, names: Sequence[str]) -> list[Training]:
         if name not in known:
             raise UsageError(f"training {name!r} is unknown: {did_you_mean(name, known)}")
     return [training for training in REPORTS[report] if not names or training.name in names]
-
-
-def render(name: str, runs: Path) -> None:
-    """Scenes, on all cores; those that are there stay. Raises UsageError if it is stopped."""
-    count, kind = SCENES[name]
-    words = ["data", "synth", str(runs / name), "--count", str(count), *kind]
-    if pictures(runs / "textures"):
-        words += ["--textures", str(runs / "textures")]
-    if subprocess.run([sys.executable, "-m", "leadline", *words], check=False).returncode:
-        raise UsageError(
-            f"rendering {runs / name} did not end, the line above says why: give the same command to go on, "
-            "or other --runs"
-        )
-
-
-def pictures(folder: Path) -> list[Path]:
-    """All below it, in order."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
 
 
 def _wanted_photographs(runs: Path) -> Path:
@@ -211,11 +188,8 @@ def stages(
 
 def _data(todo: Sequence[Training], runs: Path, data: Path | None) -> Iterator[tuple[str, str]]:
     """What these trainings learn of, where it is missing."""
-    names = {name for training in todo for name in _reads(training, runs)}
-    for name in names & SCENES.keys():
-        if len(list((runs / name).rglob("*.npz"))) < SCENES[name][0]:
-            yield "rendering", name
-            render(name, runs)
+    names = {name for training in todo for name in small_scale.reads(training, runs)}
+    yield from small_scale.scenes(names, runs)
     if "labelled" in names and not (runs / "labelled" / "pairs.yaml").exists():
         yield "labelling photographs", BUNDLED
         label(_wanted_photographs(runs), runs / "labelled")
@@ -225,13 +199,6 @@ def _data(todo: Sequence[Training], runs: Path, data: Path | None) -> Iterator[t
     if "research" in names and data and not _researched(runs):
         yield "collecting frames", RESEARCH
         research(data, runs / "research")
-
-
-def _reads(training: Training, runs: Path) -> set[str]:
-    """The folders in runs/ that its recipe has data in."""
-    _, file, _, _, *overrides = small_scale.command(training, runs)
-    entries = recipe.load(Path(file), overrides).data.values()
-    return {Path(entry.options["path"]).parts[1] for entry in entries}
 
 
 def _researched(runs: Path) -> bool:

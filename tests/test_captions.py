@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from leadline import captions
+from leadline import captions, image
 from leadline.errors import UsageError
 from leadline.image import Picture
 
@@ -52,6 +53,12 @@ def test_captions_go_by_names(name):
     said = captions.by({name: "a house"})
     assert said(picture()) == "a house"
     assert said(picture(name="photos/b.jpg")) == ""
+
+
+def test_captions_are_found_by_names_that_print_as_escapes(tmp_path):
+    path = tmp_path / "Screenshot 10.00\u202fAM.png"  # of macOS
+    Image.new("RGB", (5, 4)).save(path)
+    assert captions.by({path.name: "a menu"})(image.read(path)) == "a menu"
 
 
 def test_one_caption_serves_all():

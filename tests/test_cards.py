@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from leadline import cards
+from leadline import cards, presets
 from leadline.cards import Card
 from leadline.errors import DocumentError, UsageError, WeightsError
 from leadline.methods import METHODS, get
@@ -130,6 +130,12 @@ def test_a_task_chooses_the_bundled_model_of_its_kind(tmp_path, monkeypatch):
 def test_unknown_models_are_an_error_that_names_the_nearest():
     with pytest.raises(WeightsError, match="did you mean 'marigold-e2e-ft-normals'"):
         cards.get("marigold-e2e-ft-normal")
+
+
+def test_a_word_that_no_size_rule_knows_is_an_error_that_names_the_card():
+    card = Card(name="mine", method="e2e-ft", kind="affine_depth", size_rule={"edge": "longest"})
+    with pytest.raises(DocumentError, match="mine: config: .*edge 'longest' is unknown: did you mean 'long'"):
+        cards.config_of(card, presets.Config)
 
 
 def test_unknown_keys_are_refused(tmp_path):

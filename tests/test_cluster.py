@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import label_runs
 import pytest
-from folder_runs import photographs
+from folder_runs import Fake, photographs
 
-from leadline import cluster
+from leadline import cluster, image, jobs
 from leadline.errors import LeadlineError, UsageError
+from leadline.jobs import on_cluster
+from leadline.jobs.due import Task
+from leadline.jobs.manifest import Stamp
+from leadline.jobs.run import Order
+from leadline.save import Style
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="needs Ray: pip install '.[ray]'"
@@ -60,6 +67,21 @@ def test_more_workers_than_places_are_refused():
     assert cluster._count(None, 4, 64) == 4
     with pytest.raises(UsageError, match="5 workers are asked for, the cluster has 4 GPUs"):
         cluster._count(5, 4, 64)
+
+
+def test_of_a_chunk_that_stops_what_was_never_tried_is_not_done(tmp_path):
+    photographs(tmp_path / "in", ["a.png", *(f"c{number}.png" for number in range(6))])
+    (tmp_path / "in" / "b.png").write_text("no picture")
+    found, known = jobs.collect([tmp_path / "in"]), {"processing_res": None, "seed": 0, "batch_size": 1}
+    row = on_cluster._read(
+        {"part": "manifest.part-1.jsonl", "tasks": pickle.dumps([Task(job, Stamp(1, 1)) for job in found])}
+    )
+    order = Order(tmp_path / "out", "5f3c", ("npy",), Style(), False, True, None, image.MAX_PIXELS, None)
+    model = Fake()
+    answer = on_cluster.Worker(lambda: model, order, known)(row)
+    assert json.loads(answer["done"]) == ["a"]
+    assert [failure[0] for failure in json.loads(answer["failed"])] == ["b"]
+    assert model.seen == ["a.png"]  # captions go by the names of pictures, though their bytes have travelled
 
 
 def test_errors_come_back_as_what_they_are():

@@ -19,6 +19,18 @@ def test_clipping_to_percentiles_matches_reference(golden):
     assert torch.equal(kept[0], g.valid)
 
 
+def test_depth_between_its_quantiles_matches_reference(golden):
+    """E2E-FT's, whose unknown pixels are far; Marigold's, where they are what their numbers say."""
+    g = golden("e2e/normaliser")
+    made, kept = coding.picture(g.depth[None], g.valid[None])
+    assert_close(made[0, :1], g.e2e_depth_norm, rtol=0, atol=1e-6)
+    assert torch.equal(kept[0], g.valid)
+    scaled, ranged = coding.by_quantiles(g.depth[None], g.valid[None])
+    assert_close(scaled[0], g.marigold_norm, rtol=0, atol=1e-6)
+    assert_close(scaled[0], g.marigold_norm_noclip.clamp(-1, 1), rtol=0, atol=1e-6)
+    assert ranged.all()
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 50, 1001])
 def test_quantiles_equal_torchs(count):
     values = torch.rand(count)

@@ -148,3 +148,11 @@ def test_overrides_reach_any_depth_and_leave_the_original_alone():
 def test_malformed_overrides_are_refused(assignment):
     with pytest.raises(DocumentError):
         documents.override(documents.parse(TEXT), [assignment])
+
+
+@pytest.mark.parametrize("text", ["{size: 1", "one: two", '"a', "[1"])
+def test_a_value_that_cannot_be_read_is_named_with_its_override(text):
+    with pytest.raises(DocumentError) as caught:
+        documents.override({}, ["steps=1", f"batch={text}"])
+    assert str(caught.value).startswith(f"override {'batch=' + text!r}: its value cannot be read (")
+    assert "close its brackets and quotes" in str(caught.value)

@@ -404,6 +404,15 @@ def test_names_are_printed_on_one_line(tmp_path):
         read(path)
 
 
+def test_a_picture_has_the_very_name_of_its_file_and_messages_escape_it(tmp_path):
+    path = str(tmp_path / "10.00\u202fAM.png")
+    Image.new("RGB", (3, 2)).save(path)
+    with open(path, "rb") as file, Image.open(path) as opened:
+        assert {read(source).name for source in (path, file, opened)} == {path}
+    with pytest.raises(CameraError, match=r"10\.00\\u202fAM\.png: the camera is of a 4x4 image"):
+        read(path, camera=Camera.from_fov(4, 4, horizontal=60))
+
+
 def test_the_pixel_limit_is_checked_before_decoding():
     data = png((3000, 2000), b"never decoded")
     with pytest.raises(ImageError, match=r"3000x2000 = 6000000 pixels, at most 5000000 .* --max-pixels"):

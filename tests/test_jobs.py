@@ -47,6 +47,21 @@ def test_folders_keep_their_tree_and_skip_what_is_no_image(tmp_path):
     assert list(names([tmp_path], recursive=False)) == ["x"]
 
 
+def test_a_folder_that_cannot_be_listed_is_named_and_not_passed_over(tmp_path, monkeypatch):
+    photographs(tmp_path, ["x.jpg", "b/y.jpg"])
+    listed = os.scandir
+
+    def scandir(path):  # root may list every folder
+        if os.fspath(path).endswith("b"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert list(names([tmp_path], recursive=False)) == ["x"]
+    with pytest.raises(UsageError, match=r"/b: the folder cannot be listed \(Permission denied\): change"):
+        names([tmp_path])
+
+
 def test_equal_stems_keep_their_suffix(tmp_path):
     photographs(tmp_path, ["a/x.jpg", "a/x.png", "a/x.jpg.png", "a/y.jpg", "b/x.jpg", "frame.0001.jpg"])
     found = names([tmp_path])

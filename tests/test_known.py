@@ -138,6 +138,49 @@ def test_a_picture_that_cannot_be_aligned_fails_alone(tmp_path):
     np.testing.assert_allclose(back.settings["align"]["scale"], 3, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("pictures", "known"),
+    [
+        (["a/x.png", "b/x.png"], ["a/x.npy", "b/x.npy"]),  # in a tree like theirs
+        (["a/x.png", "b/x.png"], ["x.npy", "b/x_depth.npy"]),
+        (["a/x.png", "a/x.webp"], ["a/x.png_depth.npy", "a/x.webp_depth.npy"]),  # as a run has laid them
+    ],
+)
+def test_pictures_of_one_stem_have_known_depths_of_their_own(pictures, known, tmp_path):
+    photographs(tmp_path / "in", pictures)
+    model = Fake()
+    for name, picture, scale in zip(known, pictures, (2, 3), strict=True):
+        (result,) = model.stream([image.read(tmp_path / "in" / picture)])
+        (tmp_path / "known" / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(tmp_path / "known" / name, scale * result.values + 1)
+    how = {"model": model, "formats": ["npy"], "recursive": True, "known": Known(tmp_path / "known")}
+    assert jobs.files([tmp_path / "in"], tmp_path / "out", **how).done == 2
+    for job, scale in zip(jobs.collect([tmp_path / "in"], True), (2, 3), strict=True):
+        found = save.read(tmp_path / "out" / f"{job.name}_depth.npy").settings["align"]["scale"]
+        assert found == pytest.approx(scale, rel=1e-3)
+
+
+def test_two_pictures_never_share_a_file_of_known_depths(tmp_path):
+    photographs(tmp_path / "in", ["a/x.png", "b/x.png"])
+    (tmp_path / "known").mkdir()
+    points_file(tmp_path / "known" / "x.csv")
+    how = {"model": Fake(), "recursive": True, "known": Known(tmp_path / "known")}
+    with pytest.raises(UsageError, match=r"known/x\.csv has the stem of .*a/x\.png and of .*b/x\.png: lay"):
+        jobs.files([tmp_path / "in"], tmp_path / "out", **how)
+    assert not (tmp_path / "out").exists()
+
+
+def test_known_depths_are_found_by_names_that_print_as_escapes(tmp_path):
+    stem = "Screenshot 10.00\u202fAM"  # of macOS
+    photographs(tmp_path / "in", [f"{stem}.png"])
+    (tmp_path / "known").mkdir()
+    model, known = Fake(), Known(tmp_path / "known")
+    (result,) = model.stream([picture := image.read(tmp_path / "in" / f"{stem}.png")])
+    np.save(tmp_path / "known" / f"{stem}.npy", 2 * result.values + 1)
+    assert jobs.files([tmp_path / "in"], tmp_path / "out", model=model, known=known).done == 1
+    assert known.align(result, picture).kind is Kind.metric_depth  # as a pipe does
+
+
 def test_one_file_is_of_one_picture(tmp_path):
     photographs(tmp_path / "in", ["a.png", "b.png"])
     known = Known(points_file(tmp_path / "points.csv"))

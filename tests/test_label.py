@@ -24,7 +24,7 @@ from leadline import ade20k, image
 from leadline.data import open_set
 from leadline.data.mix import fetch
 from leadline.data.sample import collate
-from leadline.errors import DataError, SaveError, UsageError
+from leadline.errors import DataError, SaveError, UsageError, WeightsError
 from leadline.evaluate.shards import Shard as Part
 from leadline.label import Order, label, plan, run, verify
 from leadline.label.shard import _Hashed
@@ -297,10 +297,24 @@ def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(inputs, tmp_path, mon
 def test_other_settings_are_refused(inputs, tmp_path):
     made(inputs, tmp_path / "out")
     photographs(inputs, ["more.png"])
+    before = results(tmp_path / "out")
     with pytest.raises(UsageError, match="other settings \\(size 1024 -> 64\\): choose the same"):
         made(inputs, tmp_path / "out", replace(ORDER, size=64))
     with pytest.raises(UsageError, match="depth.confidence mirror -> none"):
         made(inputs, tmp_path / "out", replace(ORDER, confidence="none"))
+    with pytest.raises(UsageError, match="size 1024 -> 64"):
+        made(inputs, tmp_path / "out", replace(ORDER, size=64), engine="ray")
+    assert results(tmp_path / "out") == before  # the photograph is in no plan
+
+
+def test_a_network_that_is_not_there_leaves_no_folder(inputs, tmp_path, monkeypatch):
+    def missing(order):
+        raise WeightsError("no such model")
+
+    monkeypatch.setattr(run, "load", missing)
+    with pytest.raises(WeightsError):
+        made(inputs, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -329,6 +343,7 @@ def test_nothing_to_label_and_impossible_runs_are_refused(inputs, tmp_path):
         made(inputs, tmp_path / "out", engine="spark")
     with pytest.raises(UsageError, match="engine ray has several"):
         made(inputs, tmp_path / "out", workers=3)
+    assert not (tmp_path / "out").exists()
     with pytest.raises(DataError, match="has no labels.json"):
         open_set("label-shards", {"path": tmp_path})
 

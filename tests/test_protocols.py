@@ -132,6 +132,11 @@ def test_a_file_may_extend_a_protocol_and_replace_entries(tmp_path):
         ("extends: marigold\nalign: {affine_depth: dept}", "align.affine_depth"),
         ("extends: marigold\nalign: {affine_depth: zero}", "zero is for boundary-recall"),
         ("extends: marigold\nalign: {normals: none}", "normals cannot be measured by depth"),
+        (
+            "extends: marigold\nsets: {kitchens: folder}",
+            r"mine\.yaml: sets\.kitchens: found 'folder', a mapping",
+        ),
+        ("extends: marigold\nsets: [folder]", r"mine\.yaml: sets: found \['folder'\], a mapping"),
         ("extends: marigold\nmetrics: []", "metrics"),
         ("extends: marigold\nmetrics: [absrell]", "did you mean 'absrel'"),
     ],
@@ -142,6 +147,21 @@ def test_a_wrong_file_is_named_in_one_line(tmp_path, text, message):
     with pytest.raises((DocumentError, UsageError), match=message) as error:
         load(mine)
     assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_extended_lies_beside_the_one_that_does_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "base.yaml").write_text("extends: marigold\nversion: 7\n")
+    (tmp_path / "lab" / "mine.yaml").write_text("extends: base.yaml\nname: mine\n")
+    assert load("lab/mine.yaml").version == 7
+
+
+def test_a_file_without_sets_cannot_be_extended(tmp_path):
+    (tmp_path / "base.yaml").write_text("name: base\n")
+    (tmp_path / "mine.yaml").write_text("extends: base.yaml\n")
+    with pytest.raises(DocumentError, match=r"base\.yaml: sets: found None, a mapping"):
+        load(tmp_path / "mine.yaml")
 
 
 def test_a_protocol_cannot_extend_itself(tmp_path):

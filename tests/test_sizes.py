@@ -209,6 +209,23 @@ def test_impossible_rules_are_refused(wrong):
         SizeRule(**wrong)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"edge": "longest"}, "edge 'longest' is unknown: did you mean 'long'?"),
+        ({"rounding": "floor"}, "rounding 'floor' is unknown: known are author, diffusers, nearest"),
+        ({"pad": "reflect"}, "pad 'reflect' is unknown: did you mean 'replicate'?"),
+        ({"pad": None}, "pad None is unknown"),
+        ({"filter": "bilinea"}, "filter 'bilinea' is unknown: did you mean 'bilinear'?"),
+        ({"filter_out": "lanczos"}, "filter_out 'lanczos' is unknown"),
+    ],
+)
+def test_unknown_words_are_refused(wrong, says):
+    with pytest.raises(UsageError) as caught:
+        SizeRule(**wrong)
+    assert says in str(caught.value)
+
+
 def test_padded_output_of_another_size_is_refused():
     prepared = prepare(noise(20, 30), SizeRule(multiple=8, pad="replicate"))
     with pytest.raises(ShapeError, match="network output"):

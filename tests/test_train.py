@@ -11,7 +11,9 @@ import signal
 import socket
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,6 +33,7 @@ from leadline.losses import Loss
 from leadline.recipe import Ema, Optimiser, Schedule
 from leadline.train import checkpoint, export, optimise, pictures, preflight, train
 from leadline.train.display import Live, Silent
+from leadline.train.loop import Trainer
 from leadline.train.run import Heartbeat, Log, locked
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -227,6 +230,26 @@ def test_heartbeat_says_what_takes_long(tmp_path):
     assert json.loads((tmp_path / "heartbeat.json").read_text())["step"] == 7
     assert len(said) == 1
     assert said[0].startswith("step 7: waiting for batch 7: scenes, pictures 3, 1 ...")
+
+
+def test_a_heartbeat_that_cannot_be_written_is_said_once_and_goes_on(tmp_path):
+    said: list[str] = []
+    (tmp_path / "away").touch()
+    heart = Heartbeat(tmp_path / "away" / "heartbeat.json", said.append, patience=0)
+    for _ in range(2):
+        time.sleep(0.01)
+        heart.beat()
+    assert ["cannot be written" in line for line in said] == [True, False, False]
+    assert said[1].startswith("step 0: starting for")
+
+
+def test_each_batch_of_a_step_is_waited_for_by_its_name(tmp_path, monkeypatch):
+    phases: list[str] = []
+    monkeypatch.setattr(Heartbeat, "now", lambda self, step, phase: phases.append(phase))
+    train(small_recipe("stages={}", "steps=2", "batch={size: 6, accumulate: 2}"), tmp_path, method=Straight())
+    waited = [phase for phase in phases if phase.startswith("waiting")]
+    assert [phase.split(":")[0] for phase in waited] == [f"waiting for batch {n}" for n in range(4)]
+    assert all(phase.count(",") == 6 for phase in waited)  # all six pictures
 
 
 def test_the_display_writes_plain_lines_where_there_is_no_terminal(tmp_path):
@@ -431,6 +454,29 @@ def test_a_loss_that_is_not_finite_names_its_samples_and_may_stop(tmp_path):
     assert checkpoint.steps(tmp_path / "checkpoints") == [2]
 
 
+def test_only_the_rank_whose_loss_is_not_finite_names_samples(tmp_path):
+    together(tmp_path, *PLAIN[1:], "model={poison: 7, poisoned: 1, dropout: 0, noise: 0}")
+    (skipped,) = [line for line in Log(tmp_path / "log.jsonl").read() if line["event"] == "skipped"]
+    assert len(skipped["names"]) == 2  # of the eight of the step
+
+
+@pytest.mark.parametrize("may_scale", [True, False])
+def test_a_scale_of_float16_that_is_too_large_does_not_stop_a_training(tmp_path, may_scale):
+    said: list[str] = []
+    trainer = SimpleNamespace(
+        bad_in_row=0,
+        step=2,
+        accelerator=SimpleNamespace(is_main_process=True),
+        log=Log(tmp_path / "log.jsonl"),
+        display=SimpleNamespace(say=said.append),
+        recipe=small_recipe("non_finite=stop"),
+        _save=lambda: said.append("saved"),
+    )
+    with nullcontext() if may_scale else pytest.raises(TrainError, match="step 3: gradient is not finite"):
+        Trainer._count_bad(trainer, ["ramp 1"], may_scale=may_scale)
+    assert ("saved" in said) is not may_scale
+
+
 def test_a_missing_package_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
     with pytest.raises(TrainError, match="adamw8bit needs bitsandbytes: install the extra 'lean'"):
@@ -447,6 +493,7 @@ def test_a_training_that_stays_broken_ends(tmp_path):
     method.layers[0].bias.data.fill_(math.nan)
     with pytest.raises(TrainError, match="no finite gradient in 3 steps up to 3"):
         train(small_recipe("max_bad_steps=3"), tmp_path, method=method)
+    assert checkpoint.steps(tmp_path / "checkpoints") == [2]
 
 
 class Detached(Straight):

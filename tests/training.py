@@ -100,13 +100,17 @@ class Straight(nn.Module):
     size_rule = SizeRule(multiple=2)
     card = Card(name="untitled", method="straight", kind=Kind.affine_depth)
 
-    def __init__(self, dropout: float = 0.1, noise: float = 0.01, poison: int = 0) -> None:
+    def __init__(
+        self, dropout: float = 0.1, noise: float = 0.01, poison: int = 0, poisoned: int | None = None
+    ) -> None:
+        """poison: the call whose loss is not finite, of all ranks or of that which is poisoned."""
         super().__init__()
         torch.manual_seed(0)
         self.layers = nn.Sequential(
             nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Dropout(dropout), nn.Conv2d(8, 1, 1)
         )
-        self.calls, self.noise, self.poison = 0, noise, poison
+        self.calls, self.noise = 0, noise
+        self.poison = poison if poisoned in (None, int(os.environ.get("RANK", "0"))) else 0
 
     def forward(self, rgb: torch.Tensor, **_: Any) -> dict[str, torch.Tensor]:
         return {"depth": self.layers(rgb)}

@@ -98,8 +98,18 @@ def override(data: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, A
             place = place.setdefault(key, {})
             if not isinstance(place, dict):
                 raise DocumentError(f"override {assignment!r}: {key} is a value, it has no keys of its own")
-        place[last] = parse(f"value: {text}")["value"]
+        place[last] = _value(assignment, text)
     return result
+
+
+def _value(assignment: str, text: str) -> Any:
+    """What an assignment gives, read as YAML."""
+    try:
+        return parse(f"value: {text}")["value"]
+    except DocumentError as error:
+        reason = str(error).removeprefix("text: ").removeprefix("line 1: ")
+        hint = "close its brackets and quotes, or quote it as a whole"
+        raise DocumentError(f"override {assignment!r}: its value cannot be read ({reason}): {hint}") from None
 
 
 class _Loader(yaml.SafeLoader):

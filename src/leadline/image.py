@@ -47,6 +47,13 @@ SIGNATURES = {
     "AVIF": rb"....ftypavi[fs]",
     "HEIC": rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)",
 }
+# Of the files that a folder is searched for, in lower case; what they are is told by their first bytes.
+SUFFIXES = frozenset(
+    {
+        *(".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg"),
+        *(".jpg", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tif", ".tiff", ".webp"),
+    }
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +63,7 @@ class Picture:
     rgb: np.ndarray  # [H,W,3]: uint8, or float32 in [0,1] where the source has more than 8 bits
     camera: Camera | None = None  # of the upright image
     camera_source: Literal["given", "exif"] | None = None  # a camera from EXIF is uncertain by some per cent
-    name: str = "image"  # for messages: the path, or the kind of source
+    name: str = "image"  # the very path, which look-ups need and messages escape, or the kind of source
     notes: tuple[str, ...] = ()  # what was done to the pixels, in words
 
     @property
@@ -93,8 +100,9 @@ def read(
         return picture
     if (camera.width, camera.height) != (picture.width, picture.height):
         raise CameraError(
-            f"{picture.name}: the camera is of a {camera.width}x{camera.height} image, the upright image is "
-            f"{picture.width}x{picture.height}; give the camera of the upright image, or use camera.resized()"
+            f"{printable(picture.name)}: the camera is of a {camera.width}x{camera.height} image, the "
+            f"upright image is {picture.width}x{picture.height}; give the camera of the upright image, or "
+            "use camera.resized()"
         )
     return replace(picture, camera=camera, camera_source="given")
 
@@ -127,9 +135,10 @@ def _read(source: Any, max_pixels: int, over: Over) -> Picture:
     if isinstance(source, bytes | bytearray | memoryview):
         return _decode(io.BytesIO(source), "image bytes", max_pixels, over)
     if isinstance(source, Image.Image):
-        name = printable(getattr(source, "filename", "") or "PIL image")
+        path = os.fsdecode(getattr(source, "filename", "") or "PIL image")
+        name = printable(path)
         with _quiet_pillow(max_pixels), _damage_named(name, source.format or "PIL image", max_pixels):
-            return _picture(source, None, name, max_pixels, over)
+            return replace(_picture(source, None, name, max_pixels, over), name=path)
     if isinstance(source, np.ndarray):
         return Picture(as_rgb(channels_last(source), "array", over), name="array")
     if hasattr(source, "read"):
@@ -155,7 +164,7 @@ def stored_bytes(path: str | os.PathLike[str]) -> bytes:
 def _read_path(path: str | bytes, max_pixels: int, over: Over) -> Picture:
     name = printable(os.fsdecode(path))
     with _opened(path, name) as file:
-        return _decode(file, name, max_pixels, over)
+        return replace(_decode(file, name, max_pixels, over), name=os.fsdecode(path))
 
 
 @contextlib.contextmanager
@@ -191,7 +200,7 @@ def _read_file_object(file: Any, max_pixels: int, over: Over) -> Picture:
     content = file.read()
     if not isinstance(content, bytes):
         raise ImageError(f"{printable(name)}: opened as text, bytes are needed; open it in mode 'rb'")
-    return _decode(io.BytesIO(content), printable(name), max_pixels, over)
+    return replace(_decode(io.BytesIO(content), printable(name), max_pixels, over), name=name)
 
 
 def _decode(file: BinaryIO, name: str, max_pixels: int, over: Over) -> Picture:

@@ -11,18 +11,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from leadline.errors import ImageError, UsageError, check_shape
+from leadline.errors import ImageError, UsageError, check_shape, did_you_mean
 
 Filter = Literal["bilinear", "bicubic", "nearest", "nearest-exact", "area"]  # torch's names
 Edge = Literal["long", "short", "area", "closest"]  # area: sqrt(H W); closest: the one that changes least
 Rounding = Literal["author", "diffusers", "nearest", "multiple", "cover", "torchvision"]
+Pad = Literal["none", "replicate"]
 
 BAND = 512  # rows that are float at a time: 100 megapixels take 1.2 GB as float32, 0.3 as they come
 LARGEST = 2**26  # pixels at processing size that no rule exceeds by itself
@@ -32,7 +33,7 @@ LARGEST = 2**26  # pixels at processing size that no rule exceeds by itself
 class SizeRule:
     """How a network wants its input, and how its output comes back. The defaults change the range only.
 
-    Raises UsageError for a negative resolution or a multiple below 1.
+    Raises UsageError for a negative resolution, a multiple below 1, or an unknown word.
     """
 
     processing_res: int = 0  # pixels of `edge`; 0: the picture's own size
@@ -40,7 +41,7 @@ class SizeRule:
     rounding: Rounding = "diffusers"  # see `processed_size`
     enlarge: bool = True  # small pictures too come to processing_res
     multiple: int = 1  # both sides are made multiples of it: by `pad`, or by rounding if that is "none"
-    pad: Literal["none", "replicate"] = "none"  # replicate: right and bottom, cut off again from the output
+    pad: Pad = "none"  # replicate: right and bottom, cut off again from the output
     filter: Filter = "bilinear"
     antialias: bool = True  # on the way in, bilinear and bicubic
     quantise: bool = False  # resize in 8 bits and round to 8 bits, as the authors of Marigold and E2E-FT do
@@ -58,6 +59,12 @@ class SizeRule:
                 f"processing resolution is {self.processing_res} in multiples of {self.multiple}: "
                 "0 (the picture's own size) or more, and a multiple of 1 or more are needed"
             )
+        _check_word("edge", self.edge, get_args(Edge))
+        _check_word("rounding", self.rounding, get_args(Rounding))
+        _check_word("pad", self.pad, get_args(Pad))
+        _check_word("filter", self.filter, get_args(Filter))
+        if self.filter_out is not None:
+            _check_word("filter_out", self.filter_out, get_args(Filter))
 
     def in_multiples(self, of: int) -> SizeRule:
         """The same rule for a network that takes sides of multiples of that number only."""
@@ -161,6 +168,11 @@ def restore(x: Tensor, prepared: Prepared, *, nearest: bool = False, by: Filter 
         return F.pad(x, (0, lacking[1], 0, lacking[0]), mode="replicate")
     mode = "nearest-exact" if nearest else by or rule.filter_out or rule.filter
     return _resize(x, prepared.height, prepared.width, mode, rule.antialias_out, rule.corners_out)
+
+
+def _check_word(field: str, word: object, known: tuple[str, ...]) -> None:
+    if word not in known:
+        raise UsageError(f"{field} {word!r} is unknown: {did_you_mean(str(word), known)}")
 
 
 def _short_edge(height: int, width: int, most: int) -> tuple[int, int]:

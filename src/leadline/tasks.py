@@ -55,7 +55,7 @@ class Task:
     prepared: Prepared
     camera: Camera | None
     camera_source: CameraSource | None
-    name: str
+    name: str  # for messages
     notes: tuple[str, ...]
     caption: str
 
@@ -120,17 +120,17 @@ def read(source: Any, plan: Plan, camera: Camera | None) -> Task | LeadlineError
 def _prepared(source: Any, plan: Plan, camera: Camera | None) -> Task:
     picture = image.read(source, camera=camera)
     prepared = sizes.prepare(picture.rgb, plan.rule)
-    known, source = picture.camera, picture.camera_source
+    known = picture.camera
+    known_by: CameraSource | None = picture.camera_source
     if known is None and plan.needs_camera:
-        known, source = Camera.from_fov(picture.width, picture.height, horizontal=ASSUMED_FOV), "assumed"
-        log.warning(
-            "%s: no focal length is known: %g degrees across are assumed, metres follow from it "
+        known, known_by = Camera.from_fov(picture.width, picture.height, horizontal=ASSUMED_FOV), "assumed"
+        log.warning(  # without the picture's name: one line serves all, each record says where it holds
+            "no focal length is known: %g degrees across are assumed, metres follow from it "
             "(--fov, --focal-px)",
-            picture.name,
             ASSUMED_FOV,
         )
     caption = plan.captions(picture) if plan.captions else ""
-    task = Task(prepared, known, source, picture.name, picture.notes, caption)
+    task = Task(prepared, known, known_by, printable(picture.name), picture.notes, caption)
     windows = _windows(prepared, plan.tile) if plan.tile else []
     if len(windows) < 2:
         return task
@@ -147,7 +147,7 @@ def _called(source: Any) -> str:
     """What errors call a picture that has not come far."""
     if isinstance(source, str | os.PathLike):
         return printable(os.fsdecode(source))
-    return str(getattr(source, "name", "picture"))
+    return printable(str(getattr(source, "name", "picture")))
 
 
 def ahead(tasks: Iterable[Task | LeadlineError], count: int) -> list[Task | LeadlineError]:

@@ -20,6 +20,10 @@ WANTED = [[1.5, 2.0, 3.25], [10.0, 20.5, 0.5]]
         "# by tape\n1.5, 2, 3.25  # the door\n10, 20.5, 0.5,",
         '"Z","name","y","x"\n3.25,door,2,1.5\n0.5,wall,20.5,10',
         "u,v,z\n1,1.5,3.25\n9.5,20,.5",
+        "id,x,y,depth_m,err\n,1.5,2,3.25,0.1\n,10,20.5,0.5,\n,,,,\n",
+        ",x,y,depth_m\n0,1.5,2,3.25\n1,10,20.5,0.5",  # pandas leaves the name of its index empty
+        "\tx\tnote\ty\tdepth_m\n0\t1.5\t\t2\t3.25\n\t10\twall\t20.5\t0.5",
+        "1.5 ,\t2 ,\t3.25\n  10  20.5  0.5",
     ],
 )
 def test_points_are_read_however_they_are_written(text, tmp_path):

@@ -60,7 +60,7 @@ def built(small, tmp_path_factory):
             log = [{"event": "train", "step": s, "images": 4.0, "seconds": 36.0} for s in (50, 100)]
             (home / name / "log.jsonl").write_text("\n".join(map(json.dumps, log)))
         wanted = small.scale.chosen([])
-        done = [(t, x.name) for t, x in small.scale.stages(wanted, home, retrain=False, images=3)]
+        done = list(small.scale.stages(wanted, home, retrain=False, images=3))
         facts = small.page.build(home / "docs" / "results", home / "docs")
     return SimpleNamespace(
         home=home, done=done, facts=facts, page=(home / "docs" / "small_scale.md").read_text()
@@ -146,7 +146,7 @@ def test_a_training_waits_for_what_it_starts_from(small, tmp_path):
 
 
 def test_trainings_are_run_once_and_measured_once(small, tmp_path, monkeypatch):
-    ran = []
+    ran, rendered = [], []
 
     def run(words, check):
         ran.append(words[words.index("--run") + 1])
@@ -160,10 +160,11 @@ def test_trainings_are_run_once_and_measured_once(small, tmp_path, monkeypatch):
     monkeypatch.setattr(small.scale.subprocess, "run", run)
     monkeypatch.setattr(small.scale, "measure", measured)
     monkeypatch.setattr(small.scale, "RESULTS", tmp_path)
+    monkeypatch.setattr(small.scale, "render", lambda name, runs: rendered.append(name))
     wanted = small.scale.chosen(["vae", "prior"])
-    first, again = (
-        [(w, t.name) for w, t in small.scale.stages(wanted, tmp_path, retrain=True, images=1)] for _ in "ab"
-    )
-    assert first == [("training", "vae"), ("measuring", "vae"), ("training", "prior"), ("measuring", "prior")]
+    first, again = (list(small.scale.stages(wanted, tmp_path, retrain=True, images=1)) for _ in "ab")
+    told = [("training", "vae"), ("measuring", "vae"), ("training", "prior"), ("measuring", "prior")]
+    assert [one for one in first if one[0] != "rendering"] == told
+    assert sorted(rendered) == ["mixed", "streets"]
     assert again == []
     assert len(ran) == 2

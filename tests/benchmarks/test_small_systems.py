@@ -119,7 +119,7 @@ def test_research_frames_become_pairs_with_their_cameras(systems, monkeypatch, t
 
 def test_without_research_frames_their_training_is_left_out(systems, monkeypatch, tmp_path):
     monkeypatch.setattr(systems.run, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(systems.run, "SCENES", {})
+    monkeypatch.setattr(systems.run.small_scale, "SCENES", {})
     monkeypatch.setattr(systems.run, "keep", lambda *_: None)
     monkeypatch.setattr(systems.measure, "bundled", lambda *_: {})
     wanted = systems.run.chosen("metricgold", [systems.run.RESEARCH])
@@ -129,7 +129,7 @@ def test_without_research_frames_their_training_is_left_out(systems, monkeypatch
 
 
 def test_what_the_trainings_learn_of_is_made_first_and_photographs_asked_for(systems, monkeypatch, tmp_path):
-    monkeypatch.setattr(systems.run, "SCENES", {"mixed": (2, ("--size", "16x16"))})
+    monkeypatch.setattr(systems.run.small_scale, "SCENES", {"mixed": (2, ("--size", "16x16"))})
     options = {"retrain": True, "data": None, "images": 1}
     wanted = systems.run.chosen("fiffdepth", ["fiffdepth"])
     todo = systems.run.stages("fiffdepth", wanted, tmp_path, **options)

@@ -82,19 +82,11 @@ def test_an_assumed_camera_is_said_once_however_many_pictures(predict, photo, di
     (tmp_path / "known").mkdir()
     for name in ("photo", "other"):
         (tmp_path / "known" / f"{name}.csv").write_text("3,3,2\n30,20,4\n9,25,3\n")
-    done = predict(
-        photo.parent,
-        "-o",
-        tmp_path / "out",
-        "--align",
-        tmp_path / "known",
-        "--align-method",
-        "scale",
-        "-f",
-        "ply,json",
-    )
+    words = (photo.parent, "-o", tmp_path / "out", "--align", tmp_path / "known", "--align-method", "scale")
+    done = predict(*words, "-f", "ply,json")
     assert done.code == 0
     assert done.err.count("60 degrees is assumed") == 1
+    assert predict(*words, "-f", "ply,json", "--overwrite", "--quiet")[:3] == (0, "", "")
     for file in (tmp_path / "out").glob("*.json"):
         assert json.loads(file.read_text())["camera_source"] == "assumed"
 

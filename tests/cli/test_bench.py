@@ -20,6 +20,22 @@ def test_a_cell_is_measured_apart_and_the_last_line_is_json(run, tiny_model, tmp
 
 
 @pytest.mark.parametrize(
+    ("place", "code", "expected"),
+    [("file/bench.md", 1, "cannot write"), ("folder.md", 2, "is a folder: name a file")],
+)
+def test_a_file_that_cannot_be_written_is_told_before_the_measuring(
+    run, tmp_path, monkeypatch, place, code, expected
+):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.md").mkdir()
+    monkeypatch.setattr("leadline.bench.plan.subprocess.run", lambda *_, **__: pytest.fail("measured"))
+    done = run("bench", "small", "--size", "32", "-o", tmp_path / place)
+    assert (done.code, done.out) == (code, "")
+    (line,) = done.err.splitlines()
+    assert expected in line
+
+
+@pytest.mark.parametrize(
     ("code", "out", "err", "expected"),
     [
         (0, '{"error": "no such device"}', "", "no such device"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import save_file
 from tiny_primedepth import card, checkpoint
 
-from leadline import cards
+from leadline import cards, hub
 from leadline.networks import primedepth
 
 
@@ -29,6 +30,15 @@ def test_a_checkpoint_becomes_a_folder(run, tmp_path, monkeypatch):
     assert options == {"base": None, "fp16": True}
 
 
+def test_the_base_is_a_name_or_a_folder(run, tmp_path, monkeypatch):
+    bases = []
+    monkeypatch.setattr(primedepth, "convert", lambda *words, base, **options: bases.append(base) or [])
+    monkeypatch.setattr(hub.models, "_whole", lambda repository, *words, **options: tmp_path / repository.id)
+    for base in ("stable-diffusion-2-1-base", tmp_path):
+        assert run("convert", "a.ckpt", "-o", tmp_path / "out", "--base", base).code == 0
+    assert bases == [tmp_path / "stabilityai" / "stable-diffusion-2-1-base", tmp_path]
+
+
 @pytest.mark.parametrize(
     ("file", "more", "code", "message"),
     [
@@ -38,9 +48,12 @@ def test_a_checkpoint_becomes_a_folder(run, tmp_path, monkeypatch):
         ("alone.safetensors", (), 1, "has no unet"),
         ("alone.safetensors", ("--card", "depth-anything-v2-small"), 2, "only PrimeDepth's checkpoint"),
         ("alone.safetensors", ("--card", "primdepth"), 1, "did you mean 'primedepth'"),
+        ("alone.safetensors", ("--base", "stable-diffusion-2-1-base"), 1, "are not on this machine"),
+        ("alone.safetensors", ("--base", "./nowhere"), 1, "'./nowhere' is unknown, and no folder"),
     ],
 )
-def test_mistakes_are_one_line(run, tmp_path, file, more, code, message):
+def test_mistakes_are_one_line(run, tmp_path, monkeypatch, file, more, code, message):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     (tmp_path / "text.ckpt").write_text("Dear Sir or Madam")
     save_file({"x.y": torch.zeros(2)}, tmp_path / "other.safetensors")
     own = {name: x for name, x in checkpoint().items() if name.startswith("labeller.convs")}

@@ -16,6 +16,7 @@ from leadline.data import prepare, scan
 from leadline.data.scan import Source
 from leadline.data.scenes import Scenes
 from leadline.data.sets import open_set
+from leadline.data.view import View
 from leadline.errors import DataError, UsageError
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "tiny.yaml"
@@ -229,6 +230,41 @@ def test_prepare_goes_on_and_leaves_out_what_is_refused(run, tmp_path):
     assert "was made with view" in other.err
 
 
+def test_prepare_takes_in_what_came_or_was_mended_since(tmp_path):
+    tartanair(tmp_path / "raw")
+    damaged = tmp_path / "raw/office/Easy/P000/depth_left/000005_left_depth.npy"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:200])
+    source = Source("tartanair", {"path": tmp_path / "raw"})
+    assert [bool(line["refused"]) for line in prepare.prepare(source, tmp_path / "made")] == [False, True]
+    damaged.write_bytes(whole)
+    for kind, end in (("image", ".png"), ("depth", "_depth.npy")):  # of a world that comes first
+        name = f"Easy/P000/{kind}_left/000000_left{end}"
+        there = tmp_path / "raw/hospital" / name
+        there.parent.mkdir(parents=True)
+        there.write_bytes((tmp_path / "raw/office" / name).read_bytes())
+    lines = prepare.prepare(source, tmp_path / "made")
+    assert [line["index"] for line in lines] == [0, 1, 2]
+    assert not any(line["refused"] for line in lines)
+    with open(tmp_path / "made/pairs.csv") as file:
+        images = [row["image"] for row in csv.DictReader(file)]
+    assert [image.split("/")[1] for image in images] == ["hospital", "office", "office"]
+    assert all((tmp_path / "made" / image).is_file() for image in images)
+
+
+def test_prepare_keeps_pseudo_labels(tmp_path):
+    said = np.linspace(0, 1, 48 * 64, dtype=np.float32).reshape(48, 64)
+    said[:5] = np.nan
+    trees.picture(tmp_path, "own/images/a.png", room(0)[0])
+    trees.npy(tmp_path, "own/pseudo/a.npy", said)
+    (tmp_path / "own/pairs.yaml").write_text("pseudo_kind: affine_disparity")
+    prepare.prepare(Source("folder", {"path": tmp_path / "own"}), tmp_path / "made")
+    sample = open_set("manifest", tmp_path / "made", list_file=tmp_path / "made/pairs.csv")[0]
+    assert sample.pseudo_kind == "affine_disparity"
+    np.testing.assert_array_equal(sample.pseudo, said)
+    np.testing.assert_array_equal(sample.valid, np.isfinite(said))
+
+
 def test_several_processes_make_the_same_files(tmp_path):
     tartanair(tmp_path / "raw")
     source = Source("tartanair", {"path": tmp_path / "raw"})
@@ -245,9 +281,19 @@ def test_a_check_goes_on_from_its_record(run, tmp_path):
     assert run(*words, "--workers", 1).code == 0
     for file in (tmp_path / "raw").rglob("*.npy"):
         file.write_bytes(b"")
-    assert (
-        len(scan.scan(Source("tartanair", {"path": tmp_path / "raw"}), record=tmp_path / "seen.jsonl")) == 2
-    )
+    lines = scan.scan(Source("tartanair", {"path": tmp_path / "raw"}), record=tmp_path / "seen.jsonl")
+    assert [line["refused"] for line in lines] == [[], []]
+
+
+def test_a_record_says_nothing_of_another_question(tmp_path):
+    tartanair(tmp_path / "raw")
+    record, source = tmp_path / "seen.jsonl", Source("tartanair", {"path": tmp_path / "raw"})
+    impossible = scan.Limits(depth_range_m=1e6)
+    assert not any(line["refused"] for line in scan.scan(source, record=record))
+    assert all(line["refused"] for line in scan.scan(source, impossible, record=record))
+    near = Source("tartanair", {"path": tmp_path / "raw"}, View(range_m=(0.1, 0.2)))
+    assert all(line["refused"] for line in scan.scan(near, record=record))
+    assert len(record.read_text().splitlines()) == 6
 
 
 def test_filters_refuse_with_evidence(run, tmp_path):

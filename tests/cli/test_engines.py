@@ -65,6 +65,10 @@ def test_a_finished_model_is_pushed_where_it_is_asked(run, tmp_path, monkeypatch
     assert run(*words, "someone/my-depth", "-q").code == 0
     assert pushed == [(tmp_path, "someone/my-depth", True)]
     assert run(*words, "depth").code == 2
+    another = Outcome(3, True, "done", tmp_path, main=False)  # a process beside the one that speaks
+    monkeypatch.setattr(leadline.train, "train", lambda *_, **__: another)
+    done = run(*words, "someone/my-depth", "--json")
+    assert (done.code, done.out, len(pushed)) == (0, "", 1)
 
 
 # --- data synth ---

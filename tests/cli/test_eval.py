@@ -68,7 +68,7 @@ def test_failures_are_named_and_end_in_1(run, tiny_model, tmp_path):
 
 
 def test_predictions_made_elsewhere_need_no_model(run, data, tmp_path):
-    folder = tmp_path / "theirs" / "images"
+    folder = tmp_path / "lr=3e-5" / "images"
     folder.mkdir(parents=True)
     for seed in range(4):
         np.save(folder / f"pred_{seed}.npy", measured.guess(measured.scene(seed).rgb))
@@ -120,6 +120,13 @@ def test_a_metric_model_is_aligned_only_when_it_is_said(run, tmp_path, data):
     (rules,) = document["protocols"].values()
     assert rules["changes"] == ["align.metric_depth=depth"]
     assert document["results"][0]["figures"]["absrel"]["value"] < 1e-5
+
+
+@pytest.mark.parametrize("label", ["", "mine="])
+def test_a_folder_may_have_a_sign_of_equality_in_its_name(run, tmp_path, label):
+    (tmp_path / "lr=3e-5" / "model").mkdir(parents=True)
+    done = run("eval", "-m", f"{label}{tmp_path}/lr=3e-5/model", "-d", "scenes", "-o", tmp_path / "run")
+    assert f"{tmp_path}/lr=3e-5/model" in done.err
 
 
 @pytest.mark.parametrize(

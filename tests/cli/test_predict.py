@@ -284,6 +284,33 @@ def test_steps_ensembles_and_uncertainty(run, photo, tiny_sampler, tmp_path):
     assert "other settings" in run(*words, "-o", tmp_path / "b", "--steps", 3).err
 
 
+def test_uncertainty_is_always_kept_in_a_file(run, photo, stdin, tiny_sampler, tmp_path):
+    words = ("-m", tiny_sampler, "--device", "cpu", "--steps", 1, "--ensemble-size", 2, "--uncertainty")
+    assert run("predict", photo, "-o", tmp_path / "a", *words).code == 0
+    usual = ["photo.json", "photo_depth.npy", "photo_depth_colored.png"]
+    assert names(tmp_path / "a") == [*usual, "photo_depth_uncertainty.png"]
+    stdin(photo.read_bytes())
+    assert run("predict", "-", "-o", tmp_path / "b", "-f", "tiff", *words).code == 0
+    assert names(tmp_path / "b") == ["stdin_depth.tiff", "stdin_depth_uncertainty.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("-o -", "stdout takes one format, and png holds no uncertainty: add -f npz"),
+        ("-o - -f npy", "and npy holds no uncertainty"),
+        ("--layout marigold", "layout 'marigold' has no file for uncertainty"),
+        ("--align x.csv", "--uncertainty is of the model's own numbers"),
+        ("--align x.csv -f uncertainty", "--uncertainty is of the model's own numbers"),
+    ],
+)
+def test_uncertainty_that_no_file_could_keep_is_refused(predict, photo, words, says):
+    done = predict(photo, "--uncertainty", *words.split())
+    assert (done.code, done.out) == (2, "")
+    (line,) = done.err.splitlines()
+    assert says in line
+
+
 def test_offload_and_plain_change_no_numbers_that_one_sees(run, photo, tiny_sampler, tmp_path):
     words = ("predict", photo, "-m", tiny_sampler, "-f", "npy", "--device", "cpu")
     for name, more in (("a", []), ("b", ["--offload"]), ("c", ["--offload", "--plain"])):

@@ -61,6 +61,15 @@ def test_rows_with_tabs_may_hold_blanks():
     assert columns("my house.jpg\tmy depth.png", "rgb depth") == ["my house.jpg", "my depth.png"]
 
 
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.jsonl", "pairs.csv.gz"])
+def test_a_table_keeps_rows_whose_words_would_say_in_a_list_that_nothing_is_there(tmp_path, name):
+    text = b"image,depth,caption\na.jpg,a.npy,there is None of it\n"
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    found = read_list(tmp_path / name)
+    assert found.rows[1:] == ((2, "a.jpg,a.npy,there is None of it"),)
+    assert found.dropped == 0
+
+
 def test_a_parquet_table_is_a_list_of_its_rows(tmp_path):
     pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow, which is not installed")
     from pyarrow import parquet

@@ -36,6 +36,16 @@ def test_e2e_fts_order_is_its_loaders(golden):
     assert int(g.e2e_frac[1] * 5) == fractions[1] * 5
 
 
+@pytest.mark.parametrize(("first", "second"), [(2999, 100), (53, 7), (900, 100), (7, 59), (1290, 143)])
+def test_the_parts_of_e2e_fts_epoch_are_rounded_as_theirs(first, second):
+    """Their formula for 9:1, where rounding can cost a batch."""
+    shares = min(second / first * 9, 1), min(first / second / 9, 1)
+    order = orders.E2EFT([first, second], [0.9, 0.1], 1, 0)
+    sources = [source for source, _ in next(order.epochs())]
+    assert sources.count(0) == int(first * shares[0])
+    assert sources.count(1) == int(second * shares[1])
+
+
 def test_an_epoch_of_e2e_ft_has_the_published_length():
     """59,543 and 21,260 pictures: 33,080 batches, of which a tenth are of the second set."""
     order = orders.E2EFT([59543, 21260], [0.9, 0.1], 2, 0)

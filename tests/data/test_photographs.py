@@ -22,6 +22,13 @@ def test_pictures_come_in_the_order_of_their_names(tmp_path):
     assert batch.depth_m is None
 
 
+def test_all_that_is_read_counts_and_nothing_hidden(tmp_path):
+    for name in ("a.TIFF", "b.bmp", "c.heic", "._a.jpg", ".thumbnails/a.jpg", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert open_set("photographs", {"path": str(tmp_path)}).names == ["a.TIFF", "b.bmp", "c.heic"]
+
+
 def test_an_empty_folder_is_named(tmp_path):
     with pytest.raises(DataError, match="holds no photographs"):
         open_set("photographs", {"path": str(tmp_path)})

@@ -54,7 +54,8 @@ def test_an_unknown_kind_and_a_folder_without_photographs_are_named(tmp_path):
 
 
 def test_photographs_of_a_folder_appear_on_surfaces(tmp_path):
-    Image.new("RGB", (80, 60), (255, 0, 255)).save(tmp_path / "pink.png")
+    Image.new("RGB", (80, 60), (255, 0, 255)).save(tmp_path / "pink.tiff")
+    (tmp_path / "._pink.png").write_text("what macOS leaves beside it")
     plain, pink = Scenes(size=(24, 32)), Scenes(size=(24, 32), textures=tmp_path)
 
     def most_pink(scenes):

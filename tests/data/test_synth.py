@@ -54,6 +54,13 @@ def test_any_other_change_is_refused(tmp_path, change):
         synthesise(tmp_path, 1, **({"sizes": SIZES, "workers": 1} | change))
 
 
+@pytest.mark.parametrize("text", ["", '{"format": 1,', "[1]"])
+def test_a_damaged_record_is_named(tmp_path, text):
+    (tmp_path / "scenes.json").write_text(text)
+    with pytest.raises(DataError, match=r"scenes\.json: cannot be read .*: use another folder, or delete"):
+        synthesise(tmp_path, 1, SIZES, workers=1)
+
+
 def test_a_killed_run_leaves_whole_files_and_goes_on(tmp_path):
     call = f"synthesise({str(tmp_path)!r}, 400, {SIZES!r}, workers=1)"
     code = f"from leadline.data.synth import synthesise; {call}"

@@ -55,6 +55,19 @@ def test_other_pictures_sizes_and_weights_have_latents_of_their_own(autoencoder,
     assert sum(calls) == 5
 
 
+def test_another_factor_has_latents_of_its_own_and_another_place_has_not(autoencoder, tmp_path, calls):
+    x = torch.rand(1, 3, 16, 16)
+    latent.keep(autoencoder, tmp_path)
+    first = latent.encode(autoencoder, x)
+    autoencoder.register_to_config(_name_or_path="elsewhere")
+    latent.keep(autoencoder, tmp_path)
+    assert torch.equal(latent.encode(autoencoder, x), first)
+    assert sum(calls) == 1
+    autoencoder.register_to_config(scaling_factor=2 * autoencoder.config.scaling_factor)
+    latent.keep(autoencoder, tmp_path)
+    torch.testing.assert_close(latent.encode(autoencoder, x), 2 * first)
+
+
 def test_a_damaged_file_is_made_again(autoencoder, tmp_path, calls):
     latent.keep(autoencoder, tmp_path)
     x = torch.rand(1, 3, 16, 16)

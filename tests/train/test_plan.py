@@ -119,6 +119,27 @@ def test_the_command_prints_it_and_trains_nothing(tmp_path, capsys):
     assert not run.exists()
 
 
+def test_pictures_of_their_own_size_count_at_that_size():
+    recipe = tiny_recipe("data={uneven: {set: uneven, options: {count: 3}}}", "batch.size=1")
+    made = plan.plan(recipe, lambda _: training.Straight())
+    assert made.data[0].sizes == ((8, 14),)  # the widest
+    sized = tiny_recipe("data={ramps: {sizes: [[8, 14]]}}", "batch.size=1")
+    wide = plan.plan(sized, lambda _: training.Straight())
+    assert made.rungs[0].need.activations == wide.rungs[0].need.activations
+    assert memory.largest(recipe, 2, {})[0] == (480, 640)
+
+
+def test_turns_alternate_whatever_their_ratios():
+    sets = {
+        "a": "{set: ramps, ratio: 3, turn: x}",
+        "b": "{set: ramps, turn: x}",
+        "c": "{set: ramps, turn: y}",
+    }
+    recipe = tiny_recipe("data={" + ", ".join(f"{name}: {words}" for name, words in sets.items()) + "}")
+    made = plan.plan(recipe, lambda _: training.Straight())
+    assert [data.share for data in made.data] == [0.375, 0.125, 0.5]
+
+
 def test_mistakes_are_told_as_before_a_training(tmp_path):
     with pytest.raises(DataError, match="median depth"):
         plan.plan(tiny_recipe("data={wrong: {set: ramps, options: {unit: 1000.0}}}"), end_to_end)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from leadline.errors import DataError
 
-SEPARATOR = re.compile(r"[,;\t ]\s*")
+SEPARATOR = re.compile(r"[ \t]*[,;][ \t]*| *\t *| +")  # between two commas, or tabs, is an empty cell
 # What a header may call the columns. u and v number the pixels from 0, x and y measure from the image's edge.
 COLUMNS = [("x", "u", "column"), ("y", "v", "row"), ("depth_m", "depth", "z", "metres", "meters")]
 NUMBERED = {"u", "v", "column", "row"}
@@ -23,7 +23,7 @@ def read_points(path: Path | str) -> NDArray[np.float64]:
     One point a line, separated by commas, semicolons, tabs or spaces; # begins a comment. A header may put
     the columns into another order, and further ones beside them: x or u, y or v, depth_m or depth or z. x and
     y measure from the image's edge, so that the first pixel spans 0 to 1; u and v are numbers of pixels, the
-    first being 0. Without a header the columns are x, y, depth_m.
+    first being 0. Without a header the columns are x, y, depth_m. Cells that are not asked for may be empty.
 
     Raises DataError for a file that cannot be read so, naming the line.
     """
@@ -45,13 +45,18 @@ def parse(text: str) -> NDArray[np.float64]:
     >>> parse("u,v,depth\\n0,3,2.5").tolist()
     [[0.5, 3.5, 2.5]]
     """
-    lines = [(number, line.split("#")[0].strip()) for number, line in enumerate(text.splitlines(), 1)]
-    rows = [(number, SEPARATOR.split(line.strip(",; "))) for number, line in lines if line]
+    lines = [(number, _content(line)) for number, line in enumerate(text.splitlines(), 1)]
+    rows = [(number, SEPARATOR.split(line)) for number, line in lines if line]
     places, half = [0, 1, 2], [0.0, 0.0, 0.0]
     if rows and not _is_number(rows[0][1][0]):
         places, half = _header(*rows.pop(0))
     points = [[_number(words, place, number) for place in places] for number, words in rows]
     return np.array(points, float).reshape(-1, 3) + half
+
+
+def _content(line: str) -> str:
+    """Without its comment and its empty cells at the end; one at the front counts as a column."""
+    return line.split("#")[0].rstrip().rstrip(",;\t ").lstrip(" ")
 
 
 def _header(number: int, words: list[str]) -> tuple[list[int], list[float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from leadline.cli import models as known
 from leadline.cli import ui
 from leadline.cli.options import EnsembleSize, Plain, Quiet, Steps
+from leadline.errors import UsageError
 
 
 def bench(
@@ -62,10 +64,24 @@ def bench(
     )
     if out is not None:
         engine.render({"machine": {}, "cells": []}, out)  # an unknown form is told now
+        _check_place(out)
     document = engine.run(wanted, lambda cell: ui.say(str(cell), quiet))
     if out is not None:
         save.write_bytes(out, engine.render(document, out).encode())
     return _show(document)
+
+
+def _check_place(out: Path) -> None:
+    """Make the file's folder and write there, before the hours of measuring. Raises UsageError, SaveError."""
+    from leadline.save.files import refused
+
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder: name a file in it, as {out / 'bench.md'}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=out.parent).close()
+    except OSError as error:
+        raise refused(error, out) from error
 
 
 def _show(document: dict[str, Any]) -> int:

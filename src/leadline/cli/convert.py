@@ -21,16 +21,16 @@ def convert(
         str, typer.Option(metavar="NAME", help="What it is: a model's name, or a YAML file.")
     ] = "primedepth",
     base: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="DIR", help="Stable Diffusion 2.1, for parts that FILE lacks.", show_default=False
+            metavar="NAME", help="Stable Diffusion 2.1, for parts that FILE lacks.", show_default=False
         ),
     ] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Half the size, rounded.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Turn a published checkpoint into a folder of safetensors. No code in it is run."""
-    from leadline import cards
+    from leadline import cards, hub
     from leadline.networks import primedepth
 
     known = cards.read(Path(card)) if Path(card).is_file() else cards.get(card)
@@ -39,6 +39,7 @@ def convert(
             f"{known.name} is a model of {known.method}, whose folders are read as they are: only "
             "PrimeDepth's checkpoint is converted"
         )
-    for note in primedepth.convert(checkpoint, out, known, base=base, fp16=fp16):
+    prior = hub.find(base) if base else None
+    for note in primedepth.convert(checkpoint, out, known, base=prior, fp16=fp16):
         ui.say(note, quiet)
     ui.paths([] if quiet else [out])

@@ -73,11 +73,11 @@ def evaluate(
     if show:
         return _show()
     from leadline.evaluate import measure, shards
-    from leadline.evaluate.plan import combination
+    from leadline.evaluate.plan import combination, labelled
 
     for word in models or []:
         if not combination(word):
-            check(word.rpartition("=")[2], card)  # a wrong name is a mistake in the command
+            check(labelled(word)[1], card)  # a wrong name is a mistake in the command
     part = shards.parse(shard) if shard else None
     try:
         with ui.bar("pictures", quiet) as step:
@@ -115,9 +115,10 @@ def evaluate(
 
 def _stored(words: list[str] | None, kind: str | None, frame: str | None) -> list[Stored]:
     from leadline.evaluate import Stored
+    from leadline.evaluate.plan import labelled
 
-    pairs = [word.rpartition("=") for word in words or []]
-    return [Stored(folder, label or None, kind=kind, frame=frame) for label, _, folder in pairs]
+    pairs = map(labelled, words or [])
+    return [Stored(folder, label, kind=kind, frame=frame) for label, folder in pairs]
 
 
 def _show() -> int:

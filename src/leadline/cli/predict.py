@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import asdict
 from enum import StrEnum
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from leadline.save import Style
 
 SHOWN = 12  # result files that a terminal gets to see
+HOLD_UNCERTAINTY = frozenset({"npz", "exr", "uncertainty"})  # formats
 
 
 class OnError(StrEnum):
@@ -69,7 +71,7 @@ def predict(
     steps: options.Steps = None,
     ensemble_size: options.EnsembleSize = None,
     uncertainty: Annotated[
-        bool, typer.Option("--uncertainty", help="Also how far an ensemble disagrees: npz, exr.")
+        bool, typer.Option("--uncertainty", help="Also how far an ensemble disagrees.")
     ] = False,
     also: Annotated[
         list[str] | None,
@@ -131,11 +133,15 @@ def predict(
     """Depth of photographs, metres or normals. What is done is skipped."""
     from leadline import image, save
 
+    hush(quiet)
     if not out:
         raise UsageError("--out has no name: is a variable empty? '.' is this folder")
     camera_of = camera.choose(fov, focal_px, focal_mm, sensor_mm, K)
     style = save.Style(layout=layout, cmap=cmap)
     chosen = _formats(formats, out, style)
+    unsure = uncertainty or "uncertainty" in (chosen or ())
+    if unsure:
+        chosen = _unsure(chosen, out, style, align_to)
     piped = pipe.PIPE in inputs or out == pipe.PIPE
     if piped:
         pipe.check(inputs, out, json_report)
@@ -151,7 +157,7 @@ def predict(
         "processing_res": processing_res,
         "steps": steps,
         "ensemble_size": ensemble_size,
-        "uncertainty": uncertainty or "uncertainty" in (chosen or ()),
+        "uncertainty": unsure,
         "tile": tile,
         "also": [*_names(also), *["segmentation"] * segmentation],
     }
@@ -204,6 +210,26 @@ def _formats(words: list[str] | None, out: str, style: Style) -> list[str] | Non
     return names or None
 
 
+def _unsure(names: list[str] | None, out: str, style: Style, align_to: str | None) -> list[str]:
+    """Formats of which one holds the uncertainty: its picture is added where none does. Raises UsageError
+    where there is no place, or no uncertainty.
+    """
+    from leadline.save.formats import LAYOUTS, USUAL
+
+    if align_to is not None:
+        raise UsageError(
+            "--uncertainty is of the model's own numbers, not of aligned ones: leave out --align"
+        )
+    names = names or list(USUAL[style.layout])
+    if not HOLD_UNCERTAINTY.isdisjoint(names):
+        return names
+    if out == pipe.PIPE:
+        raise UsageError(f"stdout takes one format, and {names[0]} holds no uncertainty: add -f npz")
+    if HOLD_UNCERTAINTY.isdisjoint(LAYOUTS[style.layout]):
+        raise UsageError(f"layout {style.layout!r} has no file for uncertainty: use layout 'leadline'")
+    return [*names, "uncertainty"]
+
+
 def _chosen(model: str | None, task: str | None) -> str:
     """The model's name: as it is given (a task then chooses among its outputs), or the bundled one."""
     from leadline import cards
@@ -251,6 +277,13 @@ def _noting(names: list[str], step: ui.Step) -> ui.Step:
         step(done, total, name)
 
     return note
+
+
+def hush(quiet: bool) -> None:
+    """Errors only, if so: this command line's `ui.notices` leave out what the library warns of."""
+    if quiet:
+        for handler in logging.getLogger("leadline").handlers:
+            handler.setLevel(logging.ERROR)
 
 
 def _report(summary: Summary, out: Path, names: list[str], json_report: bool, quiet: bool) -> int:

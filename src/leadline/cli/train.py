@@ -61,6 +61,9 @@ def train(
     from leadline.train.display import Live, Silent
 
     outcome = run_recipe(document, folder, resume=resume, display=Silent() if quiet else Live())
+    code = 0 if outcome.finished or outcome.signal == "SIGTERM" else ui.INTERRUPTED
+    if not outcome.main:  # one of several processes says it, and uploads
+        return code
     ui.say(outcome.message, quiet)
     if push_to_hub and outcome.model:
         ui.say(f"pushed: {upload.push(outcome.model, push_to_hub, private=not public)}")
@@ -69,7 +72,7 @@ def train(
         ui.report({"run": str(folder), "step": outcome.step, "finished": outcome.finished, "model": model})
     elif model:
         ui.paths([model])
-    return 0 if outcome.finished or outcome.signal == "SIGTERM" else ui.INTERRUPTED
+    return code
 
 
 def _plan(recipe: Recipe, json_report: bool) -> int:

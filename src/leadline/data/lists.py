@@ -15,6 +15,7 @@ from leadline.errors import DataError, extra, printable
 LARGEST = 2**28  # bytes of a list's text; the longest published one has 10 MB
 Row = tuple[int, str]  # number of its line, from 1 (0 where there is no list), and the line
 ABSENT = "None"  # stands for ground truth that does not exist: 45 of KITTI's 697 lines
+TABLES = (".csv", ".jsonl", ".parquet")  # their cells hold any words, an empty one is what is absent
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,13 @@ class FileList:
 def read_list(path: str | Path) -> FileList:
     """A list file, plain or `.gz`. Empty lines are left out, and those without ground truth are counted.
 
-    A `.parquet` table counts as a list of its rows as JSON. Raises DataError for a file that cannot be read,
-    or holds no line.
+    A table (`TABLES`) keeps all of its rows; a `.parquet` one counts as a list of them as JSON. Raises
+    DataError for a file that cannot be read, or holds no line.
     """
     data = _bytes(path)
     lines = [(number, line.strip()) for number, line in enumerate(_lines(path, data), 1) if line.strip()]
-    rows = tuple((number, line) for number, line in lines if ABSENT not in line.split()[1:])
+    table = str(path).removesuffix(".gz").endswith(TABLES)
+    rows = tuple((number, line) for number, line in lines if table or ABSENT not in line.split()[1:])
     if not rows:
         raise DataError(f"{path}: holds no line with ground truth: give a list of files")
     return FileList(Path(path).name, hashlib.sha256(data).hexdigest(), rows, len(lines) - len(rows))

@@ -157,5 +157,4 @@ class Stages:
         draw = mix.draw(local)
         source = mix.sources[draw.source]
         name_of = getattr(source.data, "name_of", str)
-        more = " ..." if len(draw.items) > 4 else ""
-        return f"batch {step}: {source.name}, pictures {', '.join(map(name_of, draw.items[:4]))}{more}"
+        return f"batch {step}: {source.name}, pictures {', '.join(map(name_of, draw.items))}"

@@ -162,11 +162,8 @@ class E2EFT(_Epochs):
         choices = np.random.RandomState(self.seed)  # theirs is numpy's old generator
         generator = Generator().manual_seed(self.seed)
         counts = [-(-length // self.batch) for length in self.lengths]
-        whole = min(count / ratio for count, ratio in zip(counts, self.ratios, strict=True))
-        parts = [
-            int(count * min(whole * ratio / count, 1))
-            for count, ratio in zip(counts, self.ratios, strict=True)
-        ]
+        sets = [*zip(counts, self.ratios, strict=True)]
+        parts = [int(own[0] * min(self._fraction(own, other) for other in sets)) for own in sets]
         parts = parts if any(parts) else [1] * len(parts)  # sets of a few pictures
         while True:
             order = [source for source, part in enumerate(parts) for _ in range(part)]
@@ -181,6 +178,14 @@ class E2EFT(_Epochs):
                     )
             # what follows was drawn in the order of the first batches, as above
             yield [(source, next(lists[source])) for source in order]
+
+    @staticmethod
+    def _fraction(own: tuple[int, float], other: tuple[int, float]) -> float:
+        """The share of a set's batches that suits all of another's, each (batches, ratio), rounded as theirs:
+        for 9:1 they multiply by 9 or divide by it, and a batch can hang on that.
+        """
+        (n, ratio), (m, against) = own, other
+        return m / n * (ratio / against) if ratio >= against else m / n / (against / ratio)
 
     def _batches(self, length: int, generator: Generator) -> Iterator[list[int]]:
         order = _permuted(length, generator)

@@ -10,17 +10,20 @@ from leadline import image
 from leadline.data.sample import Sample
 from leadline.errors import DataError
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
-
 
 class Photographs:
-    """All pictures of a folder and its subfolders, in the order of their names; no depth, no normals."""
+    """All pictures of a folder and its subfolders, in the order of their names; no depth, no normals.
+
+    Hidden files and folders are left out. Raises DataError if nothing is found.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.folder = Path(path)
-        self.files = sorted(p for p in self.folder.rglob("*") if p.suffix.lower() in ENDINGS)
+        found = (p for p in self.folder.rglob("*") if p.suffix.lower() in image.SUFFIXES)
+        self.files = sorted(p for p in found if not _is_hidden(p.relative_to(self.folder)))
         if not self.files:
-            raise DataError(f"{path} holds no photographs ({', '.join(ENDINGS)}): choose another folder")
+            endings = ", ".join(sorted(image.SUFFIXES))
+            raise DataError(f"{path} holds no photographs ({endings}): choose another folder")
 
     def __len__(self) -> int:
         return len(self.files)
@@ -33,3 +36,7 @@ class Photographs:
     def __getitem__(self, index: int) -> Sample:
         rgb = image.read(self.files[index]).rgb
         return Sample(rgb, np.ones(rgb.shape[:2], bool), name=self.names[index])
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)

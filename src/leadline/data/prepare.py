@@ -1,8 +1,8 @@
 """Data sets brought into a form that trains fast: decoded once, looked at, what is refused left out.
 
     prepared.json       what was asked for      prepared.jsonl      one line per picture
-    form pairs:     OUT/images/NAME.png, depth/NAME.npz, normals/NAME.npy, classes/NAME.png, and pairs.csv,
-                    which trains as the set `manifest`
+    form pairs:     OUT/images/NAME.png, depth/NAME.npz, normals/NAME.npy, classes/NAME.png,
+                    pseudo/NAME.npz, and pairs.csv, which trains as the set `manifest`
     form marigold:  OUT/PART/SCENE/rgb_cam_00_fr0000.png, depth_plane_*.png, normal_cam_*.npy, and
                     filename_list_PART.txt, filename_meta_PART.csv: Hypersim as Marigold's scripts make it
 
@@ -58,8 +58,9 @@ def prepare(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> list[Line]:
-    """Write a data set's pictures and maps below `out`; those that are there are left alone. Returns a line
-    per picture: its files, its figures, and in `refused` why it was left out.
+    """Write a data set's pictures and maps below `out`; those that are there are left alone, and what was
+    refused is looked at again. Returns a line per picture: its files, its figures, and in `refused` why it
+    was left out.
 
     form: "pairs" for any set, "marigold" for Hypersim. part: its name in Marigold's form. size: (height,
     width) that pictures are brought to. wanted: what else is refused (`scan.FILTERS`). DataError: the folder
@@ -70,11 +71,13 @@ def prepare(
     data = source.open()
     folder = Path(out) / part if form == "marigold" else Path(out)
     _agree(folder / SETTINGS, _settings(source, form, size, wanted))
-    done = {line["index"]: line for line in journal.read(folder / JOURNAL)}
+    known = scan.keys(data)
+    made = {line.get("picture"): line for line in journal.read(folder / JOURNAL) if not line["refused"]}
+    done = {n: made[key] | {"index": n} for n, key in enumerate(known) if key in made}
     jobs = [Job(number, folder, form, size, wanted) for number in range(len(data)) if number not in done]
     with journal.Journal(folder / JOURNAL) as opened:
         for line in scan.each(source, _work, jobs, workers):
-            opened.append(line)
+            opened.append({"picture": known[line["index"]]} | line)
             done[line["index"]] = line
             if progress:
                 progress(len(done), len(data), line["name"])
@@ -85,15 +88,9 @@ def prepare(
 
 def _settings(source: Source, form: str, size: tuple[int, int] | None, wanted: Limits) -> dict[str, Any]:
     """What decides on the files; where the data set lies does not."""
-    options = {key: str(value) for key, value in sorted(source.options.items()) if key != "path"}
-    return {
-        "set": source.name,
-        "options": options,
-        "view": source.view.model_dump(mode="json", exclude={"labels"}),  # which no form holds
-        "form": form,
-        "size": list(size) if size else None,
-        "limits": json.loads(json.dumps(vars(wanted))),
-    }
+    found = scan.settings(source, wanted)
+    found["options"].pop("path", None)
+    return found | {"form": form, "size": list(size) if size else None}
 
 
 def _agree(record: Path, settings: Mapping[str, Any]) -> None:
@@ -126,6 +123,9 @@ def _work(data: Set, job: Job) -> Line:
 
 # ---- pairs -----------------------------------------------------------------------------------------------
 
+CAMERA = ("fx", "fy", "cx", "cy")
+PAIR = ("image", "depth", "normals", "frame", *CAMERA, "group", "classes", "caption", "pseudo", "pseudo_kind")
+
 
 def _write_pair(sample: Sample, out: Path) -> Line:
     stem = PurePosixPath(sample.name).with_suffix("").as_posix()
@@ -138,6 +138,10 @@ def _write_pair(sample: Sample, out: Path) -> Line:
     if sample.normals is not None:
         row |= {"normals": f"normals/{stem}.npy", "frame": "opencv"}
         write_bytes(inside(out, row["normals"]), containers.npy_bytes(sample.normals.astype(np.float16)))
+    if sample.pseudo is not None:
+        row |= {"pseudo": f"pseudo/{stem}.npz", "pseudo_kind": str(sample.pseudo_kind)}
+        said = np.where(sample.valid, sample.pseudo, np.float32(np.nan))
+        write_bytes(inside(out, row["pseudo"]), containers.npz_bytes({"pseudo": said}, {}))
     if sample.classes is not None:
         row["classes"] = f"classes/{stem}.png"
         known = (sample.classes >= 0) & (sample.classes < decode.UNKNOWN)
@@ -145,13 +149,12 @@ def _write_pair(sample: Sample, out: Path) -> Line:
     if sample.caption:
         row["caption"] = sample.caption
     if sample.camera is not None:
-        row |= {key: getattr(sample.camera, key) for key in ("fx", "fy", "cx", "cy")}
+        row |= {key: getattr(sample.camera, key) for key in CAMERA}
     return {"row": row}
 
 
 def _pairs_table(out: Path, part: str, lines: Sequence[Line]) -> None:
-    titles = ("image", "depth", "normals", "frame", "fx", "fy", "cx", "cy", "group", "classes", "caption")
-    _csv(out / "pairs.csv", titles, [line["row"] for line in lines])
+    _csv(out / "pairs.csv", PAIR, [line["row"] for line in lines])
 
 
 # ---- Marigold's form of Hypersim -------------------------------------------------------------------------

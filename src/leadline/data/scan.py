@@ -5,9 +5,13 @@ A scan keeps a line per sample in a journal if it is given one, and goes on from
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -156,24 +160,52 @@ def scan(
 ) -> list[Line]:
     """Look at all samples, or at `count` spread over the set; lines in the order of their numbers.
 
-    record: a journal; what it has is not looked at again. workers: processes. progress(done, total, name).
+    record: a journal; pictures that it says are good, of the same set, view and limits, are not looked at
+    again, wherever they stand in the set by now. workers: processes. progress(done, total, name).
     """
-    total = len(source.open())
+    data = source.open()
+    total, asked, known = len(data), _asked(source, wanted), keys(data)
     numbers = range(total) if not count or count >= total else np.linspace(0, total - 1, count).astype(int)
-    done = {line["index"]: line for line in journal.read(record)} if record else {}
+    lines = journal.read(record) if record else iter(())
+    good = {line["picture"]: line for line in lines if line.get("asked") == asked and not line["refused"]}
+    done = {int(n): good[known[n]] | {"index": int(n)} for n in numbers if known[n] in good}
     missing = [int(number) for number in numbers if int(number) not in done]
-    opened = journal.Journal(record) if record else None
-    try:
+    with journal.Journal(record) if record else nullcontext() as opened:
         for line in each(source, _look, [(number, wanted) for number in missing], workers):
             done[line["index"]] = line
             if opened:
-                opened.append(line)
+                opened.append({"asked": asked, "picture": known[line["index"]]} | line)
             if progress:
                 progress(len(done), len(numbers), line["name"])
-    finally:
-        if opened:
-            opened.close()
     return [done[int(number)] for number in numbers]
+
+
+def keys(data: Set) -> list[str]:
+    """By what records know a set's pictures, whose numbers change as files come: their names before they are
+    read, and which of that name.
+    """
+    seen: Counter[str] = Counter()
+    found = []
+    for number in range(len(data)):
+        name = getattr(data, "name_of", str)(number)
+        found.append(f"{name} {seen[name] + 1}" if seen[name] else name)
+        seen[name] += 1
+    return found
+
+
+def settings(source: Source, wanted: Limits) -> Line:
+    """What decides on a picture's line, as JSON holds it."""
+    return {
+        "set": source.name,
+        "options": {key: str(value) for key, value in sorted(source.options.items())},
+        "view": source.view.model_dump(mode="json", exclude={"labels"}),  # no figure is of these
+        "limits": json.loads(json.dumps(vars(wanted))),
+    }
+
+
+def _asked(source: Source, wanted: Limits) -> str:
+    """The settings in short."""
+    return hashlib.sha256(json.dumps(settings(source, wanted)).encode()).hexdigest()[:16]
 
 
 def each(

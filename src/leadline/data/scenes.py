@@ -13,7 +13,6 @@ from leadline.data.sample import Array, Sample
 from leadline.errors import DataError, did_you_mean
 from leadline.scenes import CLASSES, LAYOUTS, Scene, Textures, render
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 SEEDS_PER_SET = 10_000_000  # scene numbers of different seeds never meet
 
 
@@ -93,9 +92,10 @@ def eight_bit(rgb: torch.Tensor) -> Array:
 def _bank(folder: str | None) -> Textures:
     if folder is None:
         return Textures()
-    paths = sorted(p for p in Path(folder).glob("*") if p.suffix.lower() in PICTURES)
+    files = (p for p in Path(folder).glob("*") if p.suffix.lower() in image.SUFFIXES)
+    paths = sorted(p for p in files if not p.name.startswith("."))
     if not paths:
-        wanted = ", ".join(PICTURES)
+        wanted = ", ".join(sorted(image.SUFFIXES))
         raise DataError(
             f"{folder} holds no photographs ({wanted}): leave `textures` out to use patterns alone"
         )

@@ -139,7 +139,7 @@ def _agree(folder: Path, settings: dict[str, Any], count: int) -> None:
     """Write the settings, or find them unchanged."""
     record = folder / "scenes.json"
     if record.exists():
-        found = json.loads(record.read_text())
+        found = _settings(record)
         for key, value in settings.items():
             if found.get(key) != value:
                 made = f"{folder} was made with {key} = {found.get(key)!r}, not {value!r}"
@@ -147,3 +147,12 @@ def _agree(folder: Path, settings: dict[str, Any], count: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with atomic(record) as temporary:
         temporary.write_text(json.dumps({**settings, "count": count, "leadline": __version__}, indent=1))
+
+
+def _settings(record: Path) -> dict[str, Any]:
+    """What a folder was made with."""
+    try:
+        return dict(json.loads(record.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        hint = "use another folder, or delete this one with its scenes"
+        raise DataError(f"{record}: cannot be read ({error}): {hint}") from None

@@ -163,6 +163,17 @@ def combination(word: str) -> Combination | None:
     return Combination("average" if found[1] == "average" else "oracle", members)
 
 
+def labelled(word: str) -> tuple[str | None, str]:
+    """The label, if there is one, and the model or folder that a word such as 'mine=small' gives it to. A
+    folder that is there is taken whole: its name may hold '=' too.
+
+    >>> labelled("mine=runs/lr=3e-5/model"), labelled("small")
+    (('mine', 'runs/lr=3e-5/model'), (None, 'small'))
+    """
+    label, equals, named = word.partition("=")
+    return (None, word) if not equals or Path(word).is_dir() else (label or None, named)
+
+
 def groups(jobs: Iterable[Job]) -> list[list[Job]]:
     """Jobs that need the same models at one time, together: those of a model, or of all that are averaged."""
     found: list[tuple[set[str], list[Job]]] = []

@@ -29,6 +29,9 @@ from leadline.metrics.summary import Scores
 SCHEMA = 1  # rises when an entry changes its meaning
 NAME = "results.json"
 TABLE = "per_sample_metrics.csv"  # Marigold's name
+EVERY = frozenset(  # what no entry lacks
+    ("model", "data", "protocol", "protocol_hash", "members", "measure", "reduction", "rank", "figures")
+)
 
 Entry = dict[str, Any]
 Measured = Sequence[tuple[Job, Ledger]]
@@ -59,7 +62,7 @@ def write(out: Path, measured: Measured, combinations: Iterable[Combination] = (
 
 
 def read(out: Path) -> dict[str, Any]:
-    """The `results.json` of a run. Raises SaveError if there is none, or of a newer form."""
+    """The `results.json` of a run. Raises SaveError if there is none, a damaged one, or of a newer form."""
     path = out / NAME
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -67,9 +70,11 @@ def read(out: Path) -> dict[str, Any]:
     except OSError as error:
         raise SaveError(f"{path}: {error.strerror}: give the folder of a finished run") from None
     except (ValueError, TypeError, KeyError):
-        raise SaveError(f"{path}: damaged: delete it and run again") from None
+        raise _damaged(path) from None
     if schema != SCHEMA:
         raise SaveError(f"{path}: of form {schema}, {SCHEMA} is known here: update leadline, or run again")
+    if not _is_whole(document):
+        raise _damaged(path)
     return document
 
 
@@ -77,6 +82,20 @@ def without_machine(document: Mapping[str, Any]) -> dict[str, Any]:
     """The part that is the same on every run: no times, memory and devices."""
     entries = [{k: v for k, v in entry.items() if k != "machine"} for entry in document["results"]]
     return {**document, "results": entries}
+
+
+def _is_whole(document: Mapping[str, Any]) -> bool:
+    """Whether what others read of a document is there."""
+    entries = document.get("results")
+    return (
+        isinstance(document.get("protocols"), dict)
+        and isinstance(entries, list)
+        and all(isinstance(entry, dict) and entry.keys() >= EVERY for entry in entries)
+    )
+
+
+def _damaged(path: Path) -> SaveError:
+    return SaveError(f"{path}: damaged: delete it and run again")
 
 
 def _entry(job: Job, ledger: Ledger, out: Path) -> Entry:

@@ -10,7 +10,7 @@ from leadline import protocols
 from leadline.errors import UsageError
 from leadline.evaluate import shards
 from leadline.evaluate.models import Contender, Live
-from leadline.evaluate.plan import Combination, choose, combination
+from leadline.evaluate.plan import Combination, choose, combination, labelled
 from leadline.evaluate.run import Order, Outcome, Progress, Say, run
 from leadline.evaluate.shards import Shard
 from leadline.evaluate.sources import Opener, Source
@@ -81,8 +81,8 @@ def _models(
         elif found := combination(model):
             combinations.append(found)
         else:
-            label, _, name = model.rpartition("=")
-            contenders.append(Live(name, label or None, **options))
+            label, name = labelled(model)
+            contenders.append(Live(name, label, **options))
     return contenders, combinations
 
 

@@ -15,17 +15,11 @@ from collections.abc import Container, Iterable, Iterator
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from leadline import image
-from leadline.errors import UsageError
+from leadline.errors import UsageError, printable
 
-SUFFIXES = frozenset(
-    {
-        *(".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg"),
-        *(".jpg", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tif", ".tiff", ".webp"),
-    }
-)
 LISTS = frozenset({".txt", ".lst", ".list"})
 LONGEST = 200  # bytes of a name; endings such as "_depth_controlnet.png" must fit into 255 with it
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")  # a slash to some, or nothing that one could type
@@ -52,7 +46,7 @@ def collect(
     *,
     out: Path | None = None,
     written: Container[str] = frozenset(),
-    suffixes: Container[str] = SUFFIXES,
+    suffixes: Container[str] = image.SUFFIXES,
 ) -> list[Job]:
     """Files, folders, globs and text lists -> jobs, in the order given and then by name, each file once.
 
@@ -65,7 +59,7 @@ def collect(
     Names keep the tree below a named folder: `a/x.jpg` is `a/x`. Where two would be equal in any spelling of
     their letters, both keep their suffix (`x.jpg`, `x.png`), then their folder's name, then get a short hash.
 
-    Raises UsageError if something named does not exist, or nothing is found.
+    Raises UsageError if something named does not exist, a folder cannot be listed, or nothing is found.
     """
     words = [os.fspath(word) for word in inputs]
     results = None if out is None else os.path.realpath(out)
@@ -100,13 +94,21 @@ def _expand(word: str, recursive: bool, results: str | None, suffixes: Container
 
 
 def _folder(root: str, recursive: bool, results: str | None, suffixes: Container[str]) -> Iterator[Found]:
-    for folder, subfolders, files in os.walk(root):
+    for folder, subfolders, files in os.walk(root, onerror=_refuse_unlisted):
         inside = [name for name in subfolders if not name.startswith(".")] if recursive else []
         subfolders[:] = sorted(n for n in inside if os.path.realpath(os.path.join(folder, n)) != results)
         for name in sorted(files):
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
                 source = os.path.join(folder, name)
                 yield Found(source, root, source[len(root) :].lstrip(os.sep))
+
+
+def _refuse_unlisted(error: OSError) -> NoReturn:
+    """Of a folder: what it holds would be missing from the results, and nobody would know."""
+    raise UsageError(
+        f"{printable(os.fsdecode(error.filename))}: the folder cannot be listed ({error.strerror}): "
+        "change its permissions, or name the folders beside it one by one"
+    ) from error
 
 
 def _glob(pattern: str, results: str | None, suffixes: Container[str]) -> Iterator[Found]:

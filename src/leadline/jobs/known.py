@@ -7,9 +7,11 @@ these for each picture, or another model that predicts metres.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,8 +19,9 @@ from numpy.typing import NDArray
 
 from leadline import save
 from leadline.align import METHODS, read_points
-from leadline.errors import DataError, LeadlineError, SaveError, UsageError, did_you_mean
+from leadline.errors import DataError, LeadlineError, SaveError, UsageError, did_you_mean, printable
 from leadline.image import Picture
+from leadline.jobs.inputs import Job
 from leadline.prediction import Kind, Prediction
 
 Array = NDArray[Any]
@@ -67,11 +70,14 @@ class Known:
                 "choose a metric model"
             )
 
-    def check(self, predicted: Kind, pictures: int = 1) -> Kind:
-        """What so many predictions of a kind become. Raises UsageError for what cannot be aligned."""
-        if pictures > 1 and isinstance(self.source, Path) and self.source.is_file():
+    def check(self, predicted: Kind, jobs: Sequence[Job] = ()) -> Kind:
+        """What predictions of a kind become; jobs: of the run, if it is one.
+
+        Raises UsageError for what cannot be aligned, and where two pictures would take one file of a folder.
+        """
+        if len(jobs) > 1 and isinstance(self.source, Path) and self.source.is_file():
             raise UsageError(
-                f"{self.source} holds the known depths of one picture, {pictures} are given: "
+                f"{self.source} holds the known depths of one picture, {len(jobs)} are given: "
                 "give a folder with a file of the same stem for each"
             )
         if not predicted.is_depth:
@@ -81,6 +87,8 @@ class Known:
                 "the model gives metres already: to refit them all the same, choose an alignment method, "
                 "such as log_median for a scale alone"
             )
+        if isinstance(self.source, Path) and self.source.is_dir():
+            _refuse_shared(self.source, jobs)
         return Kind.metric_depth
 
     @property
@@ -94,9 +102,12 @@ class Known:
             content = {"content": hashlib.blake2b(self.source.read_bytes(), digest_size=6).hexdigest()}
         return words | {"file": self.source.name} | content
 
-    def align(self, prediction: Prediction, picture: Picture) -> Prediction:
-        """A picture's prediction in metres. Raises LeadlineError with one line that says why not."""
-        known = self._of(picture)
+    def align(self, prediction: Prediction, picture: Picture, job: Job | None = None) -> Prediction:
+        """A picture's prediction in metres; job: of the run, if it is one.
+
+        Raises LeadlineError with one line that says why not.
+        """
+        known = self._of(picture, job or Job(picture.name, ""))
         aligned = prediction.align_to(known, method=self.method, allow_negative_scale=False)
         self.residuals.append(aligned.settings["align"]["residual_median"])
         return aligned
@@ -108,11 +119,11 @@ class Known:
         worst = f", of the worst picture {max(self.residuals):.2%}" if len(self.residuals) > 1 else ""
         return f"aligned to known depths: median residual {np.median(self.residuals):.2%}{worst}"
 
-    def _of(self, picture: Picture) -> Array:
+    def _of(self, picture: Picture, job: Job) -> Array:
         """Known depths: a map of the picture's size, or points [N,3]."""
         if not isinstance(self.source, Path):
             return _predicted(self.source, picture)
-        file = self.source if self.source.is_file() else _beside(self.source, picture)
+        file = self.source if self.source.is_file() else _beside(self.source, job)
         if file.suffix.lower() in POINTS:
             return read_points(file)
         try:
@@ -129,20 +140,39 @@ def _predicted(model: Source, picture: Picture) -> Array:
     return _masked(result)
 
 
-def _beside(folder: Path, picture: Picture) -> Path:
-    """The file of known depths that has the picture's stem."""
-    stem = Path(picture.name).stem
-
-    def candidates() -> Iterator[Path]:
-        for ending in ENDINGS:
-            yield from (folder / f"{stem}{ending}{suffix}" for suffix in POINTS + MAPS)
-
-    found = next((path for path in candidates() if path.is_file()), None)
+def _beside(folder: Path, job: Job) -> Path:
+    """A picture's file of known depths."""
+    found = _found(folder, job)
     if found is None:
+        stem = printable(PurePath(job.source).stem)
         raise DataError(
             f"{folder} holds no known depths of it: no {stem}.csv, {stem}.png, {stem}_depth.npy ..."
         )
     return found
+
+
+def _found(folder: Path, job: Job) -> Path | None:
+    """The first of a picture's files: by the name of its results, in a tree like that of the pictures, or in
+    the folder itself.
+    """
+    stem = PurePath(job.source).stem
+    places = dict.fromkeys([job.name or stem, str(PurePath(job.name).parent / stem), stem])
+    words = (place + ending + suffix for place in places for ending in ENDINGS for suffix in POINTS + MAPS)
+    return next((folder / word for word in words if os.path.isfile(folder / word)), None)
+
+
+def _refuse_shared(folder: Path, jobs: Sequence[Job]) -> None:
+    """Two pictures of one file: one of them would be brought to the other's metres."""
+    count = Counter(PurePath(job.source).stem for job in jobs)
+    taken: dict[Path | None, Job] = {}
+    for job in (job for job in jobs if count[PurePath(job.source).stem] > 1):
+        file = _found(folder, job)
+        other = taken.setdefault(file, job)
+        if file is not None and other is not job:
+            raise UsageError(
+                f"{printable(str(file))} has the stem of {printable(other.source)} and of "
+                f"{printable(job.source)}: lay known depths in folders like those of the pictures"
+            )
 
 
 def _masked(prediction: Prediction) -> Array:

@@ -118,7 +118,8 @@ class Worker:
             return bytes(data)
 
         summary = Summary(len(tasks))
-        before = load_part(self.order.out / row["part"])
+        part = self.order.out / row["part"]
+        before = load_part(part)
         left = [
             task._replace(before=before.get(task.job.name, task.before))
             for task in tasks
@@ -127,6 +128,6 @@ class Worker:
         with Manifest(self.order.out, Past({}, {}), row["part"]) as manifest:
             run = Run(self.order, manifest, summary, Stop(), fetch=fetch)
             run.go(left, partial(self.model.stream, **self.asked))
-        failed = [failure.name for failure in summary.failed]
-        done = [task.job.name for task in tasks if task.job.name not in failed]
+        entries = load_part(part)  # not all that did not fail: a run that stops leaves inputs untried
+        done = [name for name in stored if name in entries and entries[name].state == "done"]
         return {"part": row["part"], "done": json.dumps(done), "failed": json.dumps(summary.failed)}

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -154,7 +154,7 @@ def files(
     past = load(out)
     written = {name for entry in past.entries.values() for name in entry.outputs}
     jobs = collect(inputs, recursive, out=out, written=written)
-    kind = known.check(model.kind, len(jobs)) if known else model.kind
+    kind = known.check(model.kind, jobs) if known else model.kind
     chosen = save.choose(formats, kind, style)
     asked: dict[str, Any] = {"processing_res": processing_res, "seed": seed} | _given(
         steps=steps,
@@ -220,7 +220,7 @@ class Run:
         camera = self.order.camera
         if camera is not None and not isinstance(camera, Camera):
             camera = camera(picture.width, picture.height)
-        return image.read(picture, camera=camera)
+        return replace(image.read(picture, camera=camera), name=task.job.source)  # of bytes too
 
     def _shots(self, reads: Iterator[tuple[Task, Future[Picture]]], stream: Stream) -> Iterator[Shot]:
         """Predict the readable pictures. If the model breaks down, find out alone which picture it was."""
@@ -262,7 +262,7 @@ class Run:
             return
         if self.order.known:
             try:
-                result = self.order.known.align(result, picture)
+                result = self.order.known.align(result, picture, task.job)
             except LeadlineError as error:
                 self._fail(task, "align", error)
                 return

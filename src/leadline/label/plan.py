@@ -73,7 +73,7 @@ def collect(
     """
     if data is not None:
         return [item for word in words for item in _pictures({**data, "path": os.path.abspath(word)})]
-    jobs = inputs.collect(words, recursive, out=out, suffixes=inputs.SUFFIXES | {TAR})
+    jobs = inputs.collect(words, recursive, out=out, suffixes=image.SUFFIXES | {TAR})
     found = [item for job in jobs for item in _items(job)]
     if not found:
         raise UsageError("no photograph in these archives: name tar files that hold some")
@@ -86,7 +86,7 @@ def _items(job: inputs.Job) -> Iterator[Item]:
         return
     for member in _archive(job.source).names():
         path = PurePosixPath(member)
-        if path.suffix.lower() in inputs.SUFFIXES and not path.name.startswith("."):
+        if path.suffix.lower() in image.SUFFIXES and not path.name.startswith("."):
             yield Item(job.source, member, f"{job.name}/{path.with_suffix('')}")
 
 
@@ -123,6 +123,11 @@ def _archive(source: str) -> Store:
     return Store(source)
 
 
+def grows(out: Path, items: Sequence[Item]) -> bool:
+    """Whether `settle` would add to the folder's shards. Raises SaveError for damaged plans."""
+    return bool(_fresh(load(out)[0], items))
+
+
 def settle(out: Path, items: Sequence[Item], count: int) -> list[Shard]:
     """The shards of a folder, those that these photographs add included; at most `count` in each.
 
@@ -130,14 +135,19 @@ def settle(out: Path, items: Sequence[Item], count: int) -> list[Shard]:
     """
     while True:
         shards, files = load(out)
-        known = {item[:2] for shard in shards for item in shard.items}
-        fresh = [item for item in dict.fromkeys(items) if item[:2] not in known]
+        fresh = _fresh(shards, items)
         if not fresh:
             return shards
         first = sum(len(shard.items) for shard in shards)
         added = list(_cut(fresh, count, len(shards), first))
         if _write_first(out / f"plan-{files:03d}.jsonl", added):
             return shards + added
+
+
+def _fresh(shards: Iterable[Shard], items: Iterable[Item]) -> list[Item]:
+    """Those that are in no shard."""
+    known = {item[:2] for shard in shards for item in shard.items}
+    return [item for item in dict.fromkeys(items) if item[:2] not in known]
 
 
 def load(out: Path) -> tuple[list[Shard], int]:

@@ -11,16 +11,16 @@ import json
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from leadline.errors import UsageError
 from leadline.evaluate.shards import Shard as Part
 from leadline.label import plan, sheet
-from leadline.label.order import Order, load
+from leadline.label.order import Networks, Order, load
 from leadline.label.plan import Shard
-from leadline.label.settings import agree
+from leadline.label.settings import SETTINGS, agree
 from leadline.label.shard import Failure, Made, done, make, read_record
 from leadline.save.files import remove_leftovers, write_bytes
 from leadline.save.journal import Journal
@@ -75,26 +75,45 @@ def label(
     folder that all of them share. retry: shards in which photographs have failed are made anew.
     progress(finished, total, name) is called as photographs are done.
 
-    Raises UsageError if nothing is found or `out` holds labels of other settings; SaveError if the disk is
-    full or `out` cannot be written.
+    Raises UsageError if nothing is found or `out` holds labels of other settings, and then leaves it as it
+    was; SaveError if the disk is full or `out` cannot be written.
     """
     out, order, part = Path(out), order or Order(), part or Part()
     if per_shard < 1:
         raise UsageError(f"{per_shard} photographs in a shard: 1 or more are needed")
     if engine not in ("plain", "ray"):
         raise UsageError(f"engine is {engine!r}: plain or ray is needed")
+    if engine == "plain" and workers not in (None, 1):
+        raise UsageError(
+            f"{workers} workers are asked for: engine ray has several, or start parts (1/{workers})"
+        )
     items = plan.collect(inputs, recursive, out, data)
+    networks = _to_agree(out, order, engine) if plan.grows(out, items) else None
     with Journal(out / RUNS, when_alone=lambda: remove_leftovers([out])) as journal:
+        if networks is not None:
+            agree(out, networks)  # before the plan: photographs of a run that is refused stay out of it
         shards = plan.settle(out, items, per_shard)
         run = _Run(out, shards[part.number :: part.of], retry, progress)
         note = {"host": platform.node(), "engine": engine, "part": f"{part.number + 1}/{part.of}"}
         journal.append({"begun": round(time.time()), **note, "shards": len(run.due)})
-        engines = {"plain": _plain, "ray": _on_ray}
-        if run.due:
-            run.take(engines[engine](out, order, run, workers), journal)
+        if engine == "ray":
+            networks = None  # the actors load their own
+        if run.due and engine == "ray":
+            run.take(_on_ray(out, order, run, workers), journal)
+        elif run.due:
+            run.take(_plain(out, run, networks or load(order)), journal)
     Journal(out / RUNS, when_alone=lambda: remove_leftovers([out])).close()  # of workers that were killed
     run.summary.whole = _finish(out, shards)
     return run.summary
+
+
+def _to_agree(out: Path, order: Order, engine: str) -> Networks | None:
+    """The networks that a folder must agree with before photographs are added to it; None: it is new to Ray,
+    where this process only plans.
+    """
+    if engine == "ray":
+        return load(replace(order, device="cpu")) if (out / SETTINGS).exists() else None
+    return load(order)
 
 
 class _Run:
@@ -132,12 +151,7 @@ class _Run:
             self.progress(self.finished, self.summary.total, name)
 
 
-def _plain(out: Path, order: Order, run: _Run, workers: int | None) -> Iterator[Made]:
-    if workers not in (None, 1):
-        raise UsageError(
-            f"{workers} workers are asked for: engine ray has several, or start parts (1/{workers})"
-        )
-    networks = load(order)
+def _plain(out: Path, run: _Run, networks: Networks) -> Iterator[Made]:
     agree(out, networks)
     for shard in run.due:
         yield make(out, shard, networks, seen=run.seen)

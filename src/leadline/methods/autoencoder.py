@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from leadline import cards, coding, presets, weights
+from leadline import cards, coding, losses, presets, weights
 from leadline.camera import NORMAL_FRAMES
 from leadline.cards import Card
 from leadline.data.sample import Batch
@@ -92,8 +92,9 @@ class Autoencoder(nn.Module):
         for name, (x, valid) in self.pictures(batch, generator).items():
             z = latent.encode(self.autoencoder, x)  # [B,C,h/f,w/f]
             noise = torch.randn(z.shape, generator=generator, device=generator.device).to(z)
-            error = (latent.decode(self.autoencoder, z + self.config.deviation * noise) - x).float()
-            parts[name] = _absolute(error, valid) + self.config.edge_weight * _edges(error, valid)
+            again = latent.decode(self.autoencoder, z + self.config.deviation * noise).float()
+            edges = losses.slopes(again, x, valid, per="difference")
+            parts[name] = losses.l1(again, x, valid) + self.config.edge_weight * edges
             squares.append(z.float().square().mean())
         square = torch.stack(squares).mean()
         if self.training:
@@ -153,16 +154,3 @@ def depth_picture(depth_m: Tensor, valid: Tensor, low: float, high: float) -> tu
 def disparity_picture(depth_m: Tensor, valid: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
     """Disparities likewise, 1 = near."""
     return coding.picture(*coding.disparity(depth_m, valid), low, high)
-
-
-def _absolute(error: Tensor, valid: Tensor) -> Tensor:
-    """Mean over what is valid of |error| [B,3,h,w]; 0 where nothing is."""
-    valid = valid.expand_as(error)
-    return torch.where(valid, error, 0).abs().sum() / valid.sum().clamp(min=1)
-
-
-def _edges(error: Tensor, valid: Tensor) -> Tensor:
-    """The same of the error's differences between neighbours, along rows and columns."""
-    across = _absolute(error[..., 1:] - error[..., :-1], valid[..., 1:] & valid[..., :-1])
-    down = _absolute(error[..., 1:, :] - error[..., :-1, :], valid[..., 1:, :] & valid[..., :-1, :])
-    return across + down

@@ -199,7 +199,7 @@ class FiffDepth(stable_diffusion.Descendant):
         level = t - 1 if self.config.trajectory_index == "paper" else t
         b_t = self.schedule.noisy(b_0, epsilon, level)
         v_t = self.schedule.velocity(b_0, epsilon, level)
-        return (self.output(b_t, t).float() - v_t.float()).square().mean()
+        return losses.diffusion(self.output(b_t, t).float(), v_t.float()).total
 
     def distil(self, x_0: Tensor, d: Tensor, cells: Tensor) -> Loss:
         """Sec. 3.3 on latents of photographs and of what the teacher says. The gradient goes through both

@@ -17,7 +17,7 @@ from typing import Any, Self
 import torch
 from torch import Generator, Tensor, nn
 
-from leadline import cards, noise, schedule
+from leadline import cards, losses, noise, schedule
 from leadline.cards import Card
 from leadline.data.sample import Batch
 from leadline.errors import UsageError, check_shape
@@ -105,8 +105,7 @@ class LatentDiffusion(stable_diffusion.Descendant):
         epsilon = torch.randn(z_0.shape, generator=generator, device=generator.device).to(z_0)
         t = t.to(z_0.device)
         v = self.output(self.schedule.noisy(z_0, epsilon, t), t)
-        total = (v - self.schedule.target(z_0, epsilon, t)).float().square().mean()
-        return Loss(total, {"diffusion": total.detach()}, len(batch))
+        return losses.diffusion(v, self.schedule.target(z_0, epsilon, t))
 
     @classmethod
     def load(

@@ -1,16 +1,18 @@
 """Latents that are kept on disk: a picture that comes again is not encoded again.
 
-A file belongs to the numbers of a picture and to those of the autoencoder's weights, so that a wrong one is
-never read: a mirrored picture has its own. A picture is encoded as though alone, and what is read is what was
-computed, to the bit.
+A file belongs to the numbers of a picture and to the autoencoder's weights and configuration, so that a wrong
+one is never read: a mirrored picture has its own. A picture is encoded as though alone, and what is read is
+what was computed, to the bit.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +27,7 @@ class Latents:
     """The latents that one autoencoder has made: float32 arrays, in a folder of its own within `folder`."""
 
     def __init__(self, folder: Path, autoencoder: nn.Module) -> None:
-        digest = hashlib.blake2b(digest_size=16)
+        digest = hashlib.blake2b(_config(autoencoder), digest_size=16)
         for name, weight in autoencoder.state_dict().items():
             digest.update(name.encode())
             digest.update(_bytes(weight))
@@ -58,6 +60,13 @@ class Latents:
         about = f"{tuple(x.shape)} {precision}{what and ' ' + what}".encode()
         name = hashlib.blake2b(about + _bytes(x), digest_size=16).hexdigest()
         return self.folder / name[:2] / f"{name}.npy"
+
+
+def _config(autoencoder: nn.Module) -> bytes:
+    """What decides latents beside the weights, such as the factor that scales them; not where it was."""
+    config: dict[str, Any] = dict(getattr(autoencoder, "config", {}))
+    own = {key: value for key, value in config.items() if not key.startswith("_")}
+    return json.dumps(own, sort_keys=True, default=str).encode()
 
 
 def _bytes(x: Tensor) -> bytes:

@@ -1,9 +1,10 @@
 """Protocols: how the figures of a table come about, as data. One YAML file each, every line with its source.
 
 A protocol says what it measures, which kinds of prediction it can score and what is done to each of them
-first, and for each data set its list, crop, range, box and resolution. A file that `extends` another is that
-other with some entries replaced; in `sets`, entries of one data set are replaced one by one. Users may give
-files of their own, and replace entries on the command line: the hash tells a protocol from every other.
+first, and for each data set its list, crop, range, box and resolution. A file that `extends` another, one of
+these or one beside it, is that other with some entries replaced; in `sets`, entries of one data set are
+replaced one by one. Users may give files of their own, and replace entries on the command line: the hash
+tells a protocol from every other.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from leadline import crops, documents
-from leadline.errors import KindError, UsageError, did_you_mean
+from leadline.errors import DocumentError, KindError, UsageError, did_you_mean
 from leadline.prediction import Kind
 
 HERE = Path(__file__).parent
@@ -220,11 +221,12 @@ def _own(name: str) -> Protocol:
     return documents.validate(_resolved(_file(name)), Protocol, f"protocol {name}")
 
 
-def _file(name: str | Path) -> Path:
+def _file(name: str | Path, beside: Path = Path()) -> Path:
+    """Where a protocol is: one of ours, or a file, by its name from the folder `beside`."""
     if str(name) in NAMES:
         return HERE / f"{name}.yaml"
     if Path(name).suffix in (".yaml", ".yml"):
-        return Path(name)
+        return beside / name
     hint = did_you_mean(str(name), NAMES)
     raise UsageError(f"protocol {str(name)!r} is unknown, and no .yaml file: {hint}")
 
@@ -234,15 +236,29 @@ def _resolved(file: Path, inner: tuple[Path, ...] = ()) -> dict[str, Any]:
     data = documents.parse(file)
     if "extends" not in data:
         return data
-    parent = _file(str(data.pop("extends")))
-    if parent in (file, *inner):
+    parent = _file(str(data.pop("extends")), file.parent)
+    if parent.resolve() in (one.resolve() for one in (file, *inner)):
         raise UsageError(f"protocol {file.stem} extends itself: name another")
-    return _merged(_resolved(parent, (file, *inner)), data)
+    base = _resolved(parent, (file, *inner))
+    own = _sets(data.get("sets") or {}, file)
+    return {**base, **data, "sets": _merged(_sets(base.get("sets"), parent), own)}
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Entries replace those of the base; a data set's do so one by one, and null takes it out."""
-    sets = dict(base["sets"])
-    for name, rule in (changes.get("sets") or {}).items():
+    """Data sets with their entries replaced one by one; null takes a set out."""
+    sets = dict(base)
+    for name, rule in changes.items():
         sets[name] = {**(sets.get(name) or {}), **rule} if rule is not None else None
-    return {**base, **changes, "sets": {name: rule for name, rule in sets.items() if rule is not None}}
+    return {name: rule for name, rule in sets.items() if rule is not None}
+
+
+def _sets(found: Any, file: Path) -> dict[str, Any]:
+    """The data sets of a file, which is not validated yet. Raises DocumentError for what cannot be merged."""
+    rules = _mapping(found, f"{file}: sets").items()
+    return {name: None if rule is None else _mapping(rule, f"{file}: sets.{name}") for name, rule in rules}
+
+
+def _mapping(found: Any, where: str) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise DocumentError(f"{where}: found {found!r:.60}, a mapping 'key: value' is needed")
+    return found

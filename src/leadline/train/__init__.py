@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.state import AcceleratorState
+from accelerate.utils import gather_object
 
 from leadline import devices
 from leadline.data.augment import Options, augment
@@ -48,21 +49,30 @@ def train(
     run = Path(run)
     with _settings(recipe) as accelerator, locked(run, accelerator.is_main_process), ExitStack() as open_:
         main = accelerator.is_main_process
+        stalled = _aloud(display or Silent(), accelerator)
         display = open_.enter_context(closing(display if display and main else Silent()))
-        heartbeat = open_.enter_context(Heartbeat(run / "heartbeat.json" if main else None, display.say))
+        heartbeat = open_.enter_context(Heartbeat(run / "heartbeat.json" if main else None, stalled))
         stop = open_.enter_context(Stop().listening())
         sets = feed.open_all(recipe)  # before the network: a missing folder is found in a second
         method = method or build.method(recipe)
         if recipe.self_training:
             _label(recipe, method, accelerator, display, stop)
             if not teach.labelled(recipe.self_training):
-                what = f"stopped by {stop.signal} while photographs were labelled"
-                return Outcome(0, False, f"{what}: the same command goes on from here", signal=stop.signal)
+                told = next(filter(None, gather_object([stop.signal])), None)
+                what = f"stopped by {told} while photographs were labelled"
+                return Outcome(0, False, f"{what}: the same command goes on from here", None, told, main)
             recipe = teach.with_labels(recipe)
             sets = feed.open_all(recipe)
         trainer = Trainer(recipe, run, accelerator, method, display, heartbeat)
         trainer.begin(sets, resume)
         return trainer.fit(stop)
+
+
+def _aloud(display: Display, accelerator: Accelerator) -> Callable[[str], None]:
+    """What says that this process waits long: where there are others, it alone knows for what."""
+    if accelerator.num_processes == 1:
+        return display.say
+    return lambda line: display.say(f"process {accelerator.process_index}, {line}")
 
 
 def _label(recipe: Recipe, method: Any, accelerator: Accelerator, display: Display, stop: Stop) -> None:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +38,16 @@ PICTURES = 6  # rows of a sample sheet
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended: steps done, whether these are all, one line for people, the finished model."""
+    """How a training ended: steps done, whether these are all, one line for people, the finished model; and
+    whether this process is the one of several that speaks for all.
+    """
 
     step: int
     finished: bool
     message: str
     model: Path | None = None
     signal: str | None = None  # that ended it early
+    main: bool = True
 
 
 class Trainer:
@@ -163,17 +165,20 @@ class Trainer:
             while self.step < self.recipe.total_steps:
                 started = time.monotonic()
                 first, count = feed.accumulation(self.recipe, self.step)
-                self.heartbeat.now(self.step, f"waiting for {self.batches.describe(first)}")
-                batches = list(islice(stream, count))
+                batches = [self._next(stream, first + number) for number in range(count)]
                 waited = time.monotonic() - started
                 self.heartbeat.now(self.step, "computing a step")
                 self._step(batches)
                 self._note(seconds=time.monotonic() - started, wait=waited, images=sum(map(len, batches)))
                 self._now_and_then()
-                told = self.team.agree(stop.signal is not None)  # all leave at the same step
+                told = self.team.agree(stop.signal)  # all leave at the same step
                 if told and self.step < self.recipe.total_steps:
-                    return self._leave(stop)
+                    return self._leave(told)
         return self._finish()
+
+    def _next(self, stream: Iterator[list[Sample]], number: int) -> list[Sample]:
+        self.heartbeat.now(self.step, f"waiting for {self.batches.describe(number)}")
+        return next(stream)
 
     def _step(self, batches: list[list[Sample]]) -> None:
         """One optimiser step; without a finite gradient the weights stay as they are, and it is counted."""
@@ -198,23 +203,28 @@ class Trainer:
             self.average.update(self.step)
             self.bad_in_row = 0
         else:
-            self._count_bad(gather_object(suspects or [sample.name for batch in batches for sample in batch]))
+            named = gather_object(suspects)  # of all ranks; where all losses are finite, any sample may be it
+            everyone = gather_object([sample.name for batch in batches for sample in batch])
+            self._count_bad(named or everyone, may_scale=bool(self.accelerator.scaler and not named))
         self.step += 1
 
-    def _count_bad(self, names: list[str]) -> None:
-        """A step whose gradient is not finite: the recipe says whether that ends the training."""
+    def _count_bad(self, names: list[str], may_scale: bool) -> None:
+        """A step whose gradient is not finite: the recipe says whether that ends the training. may_scale: it
+        may be no more than float16's scale of the loss that is too large still, which then falls.
+        """
         self.bad_in_row += 1
         where, named = f"step {self.step + 1}", f"{', '.join(names[:3])}{' ...' * (len(names) > 3)}"
         if self.accelerator.is_main_process:
             self.log.write("skipped", self.step + 1, names=names)
         self.display.say(f"{where}: gradient is not finite, skipped ({named})")
-        if self.recipe.non_finite == "stop":
+        if self.recipe.non_finite == "stop" and not may_scale:
             self._save()
             raise TrainError(
                 f"{where}: gradient is not finite with {named}: look at these samples, lower the learning "
                 "rate, or go on without such steps by non_finite=skip"
             )
         if self.bad_in_row >= self.recipe.max_bad_steps:
+            self._save()
             raise TrainError(
                 f"no finite gradient in {self.bad_in_row} steps up to {self.step + 1}: "
                 "lower the learning rate, or look at the samples named in log.jsonl"
@@ -370,12 +380,11 @@ class Trainer:
         self.step, self.bad_in_row, self.saved = state["step"], state["bad_in_row"], step
         self.best, self.window = state["best"], state["window"]
 
-    def _leave(self, stop: Stop) -> Outcome:
+    def _leave(self, told: str) -> Outcome:
         self._save()
-        message = (
-            f"stopped by {stop.signal} at step {self.step} of {self.recipe.total_steps}, saved in {self.run}"
-        )
-        return Outcome(self.step, False, message + ": the same command goes on from here", signal=stop.signal)
+        where = f"at step {self.step} of {self.recipe.total_steps}, saved in {self.run}"
+        message = f"stopped by {told} {where}: the same command goes on from here"
+        return Outcome(self.step, False, message, signal=told, main=self.accelerator.is_main_process)
 
     def _finish(self) -> Outcome:
         self._save()
@@ -385,4 +394,5 @@ class Trainer:
         with torch.no_grad(), self.average.applied(), self.team.gathered():
             if self.team.main:
                 result.save(self.method, model, self.recipe, self.step, self.run.resolve().name)
-        return Outcome(self.step, True, f"trained {self.step} steps, the model is in {model}", model)
+        message = f"trained {self.step} steps, the model is in {model}"
+        return Outcome(self.step, True, message, model, main=self.accelerator.is_main_process)

@@ -27,6 +27,7 @@ from leadline.train import build, optimise, preflight, randomness
 
 GIB = 2**30
 ATEN = torch.ops.aten
+Sizes = Mapping[str, tuple[int, int]]  # data set -> (height, width)
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,17 @@ class Need:
         return self.weights + self.gradients + self.optimiser + self.average + self.activations
 
 
-def need(recipe: Recipe, make: Callable[[Recipe], Any] = build.method) -> Need:
+def need(recipe: Recipe, make: Callable[[Recipe], Any] = build.method, own: Sizes | None = None) -> Need:
     """Of a recipe's largest batch; no data are read. Weights that it starts from must be on this machine, but
     for Stable Diffusion 2 and what was made of it, whose sizes are known.
 
-    make: another way to a recipe's network.
+    make: another way to a recipe's network. own: of data sets without `sizes`, the (height, width) that their
+    pictures have; without it 480x640.
     """
     with FakeTensorMode() as mode:
         method, known = _imagined(recipe, make, mode)
         trained = [p for p in method.parameters() if p.requires_grad]
-        size, batch, accumulate = largest(recipe, preflight.multiple(method))
+        size, batch, accumulate = largest(recipe, preflight.multiple(method), own or {})
         gradients, weights = _bytes(trained), _bytes([*method.parameters(), *method.buffers()])
         if accumulate > 1:  # the second batch finds gradients of the first
             for p in trained:
@@ -91,16 +93,14 @@ def _counted(module: nn.Module) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
-def largest(recipe: Recipe, multiple: int = 1) -> tuple[tuple[int, int], int, int]:
-    """(height, width), pictures and accumulation of the stage and size with the most pixels at once; sets
-    without `sizes` count as 480x640.
-    """
+def largest(recipe: Recipe, multiple: int, own: Sizes) -> tuple[tuple[int, int], int, int]:
+    """(height, width), pictures and accumulation of the stage and size with the most pixels at once."""
     found = [
         (size, batch.size, batch.accumulate)
         for stage in recipe.plan
         for batch in [stage.batch or recipe.batch]
-        for entry in recipe.data.values()
-        for size in stage.sizes or entry.sizes or ((480, 640),)
+        for name, entry in recipe.data.items()
+        for size in stage.sizes or entry.sizes or (own.get(name, (480, 640)),)
     ]
     (height, width), pictures, accumulate = max(found, key=lambda x: math.prod(x[0]) * x[1])
     return (-(-height // multiple) * multiple, -(-width // multiple) * multiple), pictures, accumulate

@@ -18,7 +18,7 @@ from leadline.errors import UsageError
 from leadline.recipe import Recipe
 from leadline.train import build, feed, preflight, teach
 from leadline.train.display import clock
-from leadline.train.memory import GIB, Need, need
+from leadline.train.memory import GIB, Need, Sizes, need
 
 CARDS_GB = (12, 16, 24, 48, 80)
 KEPT_FREE = 1.5 * GIB  # of a card: for its context, work space of its kernels, gaps between arrays
@@ -27,7 +27,9 @@ PIECES = ("weights", "gradients", "optimiser", "average", "activations")
 
 @dataclass(frozen=True)
 class Data:
-    """A data set of the mix: pictures, sizes as (height, width), share of the batches, passes over it."""
+    """A data set of the mix: pictures, sizes as (height, width), share of the batches, passes over it. A set
+    without `sizes` in the recipe has the largest size of a few pictures.
+    """
 
     name: str
     pictures: int
@@ -78,31 +80,33 @@ def plan(recipe: Recipe, make: Callable[[Recipe], Any] = build.method) -> Plan:
     recipe = teach.with_labels(recipe)
     sets = feed.open_all(recipe)
     preflight.check_sets(feed.stages(recipe, sets), recipe.preflight == "stop")
-    rungs = tuple(_ladder(recipe, make))
+    own = {n: preflight.own_size(sets[n]) for n, entry in recipe.data.items() if not entry.sizes}
+    rungs = tuple(_ladder(recipe, make, own))
     preflight.check_sizes(recipe, rungs[0].need.multiple)
     batches = [(stage.batch or recipe.batch, stage.steps) for stage in recipe.plan]
     pictures = sum(batch.size * batch.accumulate * steps for batch, steps in batches)
-    return Plan(_data(recipe, sets, pictures), recipe.total_steps, pictures, rungs, matrix_rate(recipe))
+    return Plan(_data(recipe, sets, own, pictures), recipe.total_steps, pictures, rungs, matrix_rate(recipe))
 
 
-def _data(recipe: Recipe, sets: dict[str, Set], pictures: int) -> tuple[Data, ...]:
-    whole = sum(entry.ratio for entry in recipe.data.values())
-    shares = {name: entry.ratio / whole for name, entry in recipe.data.items()}
-    return tuple(
-        Data(name, len(sets[name]), entry.sizes, shares[name], shares[name] * pictures / len(sets[name]))
-        for name, entry in recipe.data.items()
-    )
+def _data(recipe: Recipe, sets: dict[str, Set], own: Sizes, pictures: int) -> tuple[Data, ...]:
+    turns = {entry.turn for entry in recipe.data.values()}
+    whole = {turn: sum(e.ratio for e in recipe.data.values() if e.turn == turn) for turn in turns}
+    found = []
+    for name, entry in recipe.data.items():
+        share, count = entry.ratio / whole[entry.turn] / len(turns), len(sets[name])  # turns alternate
+        found.append(Data(name, count, entry.sizes or (own[name],), share, share * pictures / count))
+    return tuple(found)
 
 
-def _ladder(recipe: Recipe, make: Callable[[Recipe], Any]) -> Iterator[Rung]:
+def _ladder(recipe: Recipe, make: Callable[[Recipe], Any], own: Sizes) -> Iterator[Rung]:
     """The recipe, then with one change after the other that saves memory, those that cost least first."""
-    yield Rung((), need(recipe, make))
+    yield Rung((), need(recipe, make, own))
     changes: tuple[str, ...] = ()
     for word in _savings(recipe):
         key = word.partition("=")[0]
         wanted = (*(other for other in changes if not other.startswith(f"{key}=")), word)
         with suppress(UsageError):  # a network that cannot
-            yield Rung(wanted, need(recipes.load(documents.dump(recipe), wanted), make))
+            yield Rung(wanted, need(recipes.load(documents.dump(recipe), wanted), make, own))
             changes = wanted
 
 
@@ -137,7 +141,7 @@ def lines(plan: Plan) -> Iterator[str]:
     if plan.rungs[0].need.of_stable_diffusion:
         yield "its start is not on this machine: memory is counted for networks of Stable Diffusion 2's size"
     for data in plan.data:
-        sizes = ", ".join(f"{width}x{height}" for height, width in data.sizes) or "their own size"
+        sizes = ", ".join(f"{width}x{height}" for height, width in data.sizes)
         yield (
             f"data {data.name}: {data.pictures} pictures at {sizes}, {data.share:.0%} of the batches, "
             f"{data.passes:.2g} passes"

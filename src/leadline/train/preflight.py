@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from leadline.data import scan
 from leadline.data.augment import Options
-from leadline.data.mix import Stages, fetch
+from leadline.data.mix import Set, Stages, fetch
 from leadline.data.sample import Sample
 from leadline.errors import DataError, TrainError
 from leadline.networks import latent
@@ -21,6 +21,7 @@ from leadline.recipe import Recipe
 from leadline.train import geometry, sharding
 
 LOOKED_AT = 8  # samples of each data set
+SAME = {"flip", "resize", "resize_normals"}  # augmentation that makes no more than two pictures of one
 FIRST_STEPS = 1000  # in which every data set has had its turn
 
 
@@ -44,6 +45,12 @@ def check_sizes(recipe: Recipe, multiple: int) -> None:
             )
 
 
+def own_size(data: Set) -> tuple[int, int]:
+    """(height, width) of the largest of a few pictures, for sets that are trained at the size they have."""
+    numbers = np.linspace(0, len(data) - 1, min(LOOKED_AT, len(data))).astype(int)
+    return max((fetch(data, int(number), None).size for number in numbers), key=math.prod)
+
+
 def check_latents(recipe: Recipe, method: nn.Module) -> None:
     """Whether pictures' latents can be kept: TrainError without an encoder that stays as it is, DataError if
     augmentation gives a picture other colours or another crop each time.
@@ -53,11 +60,11 @@ def check_latents(recipe: Recipe, method: nn.Module) -> None:
     before = [p for name, p in own if name.partition(".")[0] not in latent.DECODERS]
     if autoencoder is None or any(p.requires_grad for p in before):
         raise TrainError("latents: this model has no frozen encoder: leave them out")
-    plain = Options(flip=0).model_dump()
+    plain = Options().model_dump(exclude=SAME)
     for stage in recipe.plan:
         for name, entry in recipe.data.items():
-            chosen = (stage.augment or entry.augment or recipe.augment).model_dump()
-            changed = [key for key, value in chosen.items() if key != "flip" and value != plain[key]]
+            chosen = (stage.augment or entry.augment or recipe.augment).model_dump(exclude=SAME)
+            changed = [key for key, value in chosen.items() if value != plain[key]]
             if changed:
                 raise DataError(
                     f"latents: augment.{changed[0]} makes a new picture of each one of {name} every time, so "

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Self
 
-from leadline.errors import TrainError
+from leadline.errors import SaveError, TrainError
 from leadline.save import atomic
 
 
@@ -97,7 +97,7 @@ def _lock(file: IO[str], folder: Path) -> None:
 
 class Heartbeat:
     """heartbeat.json tells from outside that a training lives, and `say` is called when one thing takes
-    long.
+    long, or when the file cannot be written.
     """
 
     def __init__(
@@ -105,6 +105,7 @@ class Heartbeat:
     ) -> None:
         self.path, self.say, self.every, self.patience = path, say, every, patience
         self.step, self.phase, self.since, self.warned = 0, "starting", time.monotonic(), 0.0
+        self.unwritten = False
         self.ended = threading.Event()
 
     def now(self, step: int, phase: str) -> None:
@@ -116,10 +117,20 @@ class Heartbeat:
         seconds = time.monotonic() - self.since
         facts = {"time": time.time(), "pid": os.getpid(), "step": self.step, "phase": self.phase}
         if self.path:
-            write(self.path, json.dumps(facts | {"seconds_in_phase": round(seconds, 1)}))
+            self._write(self.path, facts | {"seconds_in_phase": round(seconds, 1)})
         if seconds > max(self.patience, 2 * self.warned):
             self.warned = seconds
             self.say(f"step {self.step}: {self.phase} for {seconds:.0f} s now")
+
+    def _write(self, path: Path, facts: Mapping[str, Any]) -> None:
+        """A full disk or a share that is away ends neither the beats nor the warnings; it is said once."""
+        try:
+            write(path, json.dumps(facts))
+            self.unwritten = False
+        except (OSError, SaveError) as error:
+            if not self.unwritten:
+                self.say(f"the heartbeat cannot be written, training goes on: {error}")
+            self.unwritten = True
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._run, daemon=True)

@@ -6,6 +6,7 @@ One process, several that each hold the whole model (DDP), or several that hold 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -93,11 +94,12 @@ class Team:
             return float(sharding.whole(nn.utils.clip_grad_norm_(self.parameters, limit)))
         return float(self.accelerator.clip_grad_norm_(self.parameters, limit))
 
-    def agree(self, wish: bool) -> bool:
-        """Whether any process wishes it."""
-        if self.accelerator.num_processes == 1:
-            return wish
-        return bool(self.accelerator.reduce(torch.tensor(float(wish), device=self.accelerator.device)) > 0)
+    def agree(self, told: str | None) -> str | None:
+        """The signal that any process was told to stop by, for all."""
+        number = signal.Signals[told].value if told else 0
+        numbers = self.accelerator.gather(torch.tensor([number], device=self.accelerator.device))
+        largest = int(numbers.max())
+        return signal.Signals(largest).name if largest else None
 
     def whole(self, state: dict[str, Any]) -> dict[str, Any]:
         """A checkpoint's content without shards; all processes call it."""
