@@ -89,6 +89,16 @@ def test_normals_agree_with_finite_differences_of_depth(scenes: list[Scene]) -> 
     assert errors.median() < 1e-4
 
 
+def test_before_fitted_furniture_the_lower_half_is_upright() -> None:
+    """Where other rooms show their floor."""
+
+    def upright(kind: str) -> float:
+        lower = torch.stack([render(seed, (24, 32), kind=kind).normals[1, 12:] for seed in range(10)])
+        return float((lower.abs() < 0.3).float().mean())
+
+    assert upright("fitted") > 0.5 > 2 * upright("room")
+
+
 def test_the_camera_is_the_one_that_made_the_picture() -> None:
     """Ground pixels, brought to 3D with the camera and the depth, lie on one plane at the camera's height."""
     for seed in range(4):

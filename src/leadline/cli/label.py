@@ -10,7 +10,6 @@ import typer
 
 from leadline.cli import datasets, options, ui
 from leadline.cli.models import check
-from leadline.cli.predict import hush
 from leadline.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
@@ -71,7 +70,6 @@ def label(
     """Depth, classes and captions of photographs, for training; run again to go on."""
     from leadline.evaluate.shards import parse
 
-    hush(quiet)
     if (part or list_file) and not data:
         raise UsageError(f"{'--part' if part else '--list'} is of a data set: say which, as --set hypersim")
     given = {"set": data, "part": part, "list_file": list_file and list_file.absolute()}

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from leadline.cli import ui
+
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda:0, mps.")]
 Dtype = Annotated[
     str, typer.Option(metavar="NAME", help="auto (float32), float16, bfloat16.", show_default=False)
@@ -29,5 +31,5 @@ Workers = Annotated[int | None, typer.Option(metavar="N", min=1, help="Of ray. [
 Processes = Annotated[int | None, typer.Option(metavar="N", min=1, help="Processes. [default: one per core]")]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", callback=ui.hush)]
 NoProgress = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]

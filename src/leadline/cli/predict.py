@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import asdict
 from enum import StrEnum
@@ -133,7 +132,6 @@ def predict(
     """Depth of photographs, metres or normals. What is done is skipped."""
     from leadline import image, save
 
-    hush(quiet)
     if not out:
         raise UsageError("--out has no name: is a variable empty? '.' is this folder")
     camera_of = camera.choose(fov, focal_px, focal_mm, sensor_mm, K)
@@ -277,13 +275,6 @@ def _noting(names: list[str], step: ui.Step) -> ui.Step:
         step(done, total, name)
 
     return note
-
-
-def hush(quiet: bool) -> None:
-    """Errors only, if so: this command line's `ui.notices` leave out what the library warns of."""
-    if quiet:
-        for handler in logging.getLogger("leadline").handlers:
-            handler.setLevel(logging.ERROR)
 
 
 def _report(summary: Summary, out: Path, names: list[str], json_report: bool, quiet: bool) -> int:

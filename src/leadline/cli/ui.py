@@ -46,6 +46,14 @@ def notices() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
+def hush(quiet: bool) -> bool:
+    """What an option --quiet that says "errors only" asks of this command line's `notices`."""
+    for handler in logging.getLogger("leadline").handlers:
+        if quiet and isinstance(handler, _Once):
+            handler.setLevel(logging.ERROR)
+    return quiet
+
+
 class _Once(logging.Handler):
     def __init__(self, level: int) -> None:
         super().__init__(level)

@@ -32,6 +32,11 @@ class FileList:
     dropped: int = 0
 
 
+def is_table(path: str | Path) -> bool:
+    """Whether a list's name says that it is a table of the user's own."""
+    return str(path).removesuffix(".gz").endswith(TABLES)
+
+
 def read_list(path: str | Path) -> FileList:
     """A list file, plain or `.gz`. Empty lines are left out, and those without ground truth are counted.
 
@@ -40,8 +45,7 @@ def read_list(path: str | Path) -> FileList:
     """
     data = _bytes(path)
     lines = [(number, line.strip()) for number, line in enumerate(_lines(path, data), 1) if line.strip()]
-    table = str(path).removesuffix(".gz").endswith(TABLES)
-    rows = tuple((number, line) for number, line in lines if table or ABSENT not in line.split()[1:])
+    rows = tuple((number, line) for number, line in lines if is_table(path) or ABSENT not in line.split()[1:])
     if not rows:
         raise DataError(f"{path}: holds no line with ground truth: give a list of files")
     return FileList(Path(path).name, hashlib.sha256(data).hexdigest(), rows, len(lines) - len(rows))

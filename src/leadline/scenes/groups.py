@@ -5,9 +5,22 @@ lined with cabinets.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from leadline.scenes import objects, plants
-from leadline.scenes.world import World
+from leadline.scenes.world import Material, World
+
+FRONTS = (  # of fitted doors, linear: whites, greys, and what kitchens are sold in
+    (0.8, 0.8, 0.77),
+    (0.75, 0.7, 0.6),
+    (0.4, 0.4, 0.4),
+    (0.12, 0.13, 0.14),
+    (0.35, 0.02, 0.03),
+    (0.03, 0.07, 0.2),
+    (0.1, 0.2, 0.12),
+    (0.5, 0.25, 0.05),
+)
 
 ALONG_WALLS = (
     ("cabinet", objects.cabinet),
@@ -53,16 +66,14 @@ def scatter(
     return y
 
 
-def counter(world: World, half: float) -> None:
+def counter(world: World, half: float, front: Material | None = None) -> None:
     """A kitchen counter `half` metres to either side, its back at z = 0: doors below, cupboards or boards
-    above, things standing about.
+    above, things standing about. front: of the doors.
     """
     rng = world.rng
     depth, high, column = 0.3, rng.uniform(0.84, 0.95), rng.uniform(0.4, 0.8)
-    front, top = (
-        world.material(*objects.WOOD, "plain", shine=0.3),
-        world.material("plain", "speckle", "stones", "planks"),
-    )
+    front = front or world.material(*objects.WOOD, "plain", shine=0.3)
+    top = world.material("plain", "speckle", "stones", "planks")
     handle = world.paint((0.5, 0.5, 0.5), (0.1, 0.1, 0.1))
     world.box((0, -0.05, -depth + 0.04), (half, 0.05, depth - 0.04), handle)
     world.box((0, -high / 2 - 0.05, -depth), (half, high / 2 - 0.05, depth), front)
@@ -78,6 +89,50 @@ def counter(world: World, half: float) -> None:
         world.box((0, -lift, -0.12), (half, 0.015, 0.12), top)
         scatter(world, 0, -0.12, half, 0.05, lift, int(rng.integers(1, 8)))
     scatter(world, 0, -depth, half * 0.95, depth * 0.7, high, int(rng.integers(2, 14)))
+
+
+def wardrobe(world: World, half: float, high: float, front: Material) -> None:
+    """Doors side by side up to `high`, `half` metres to either side, its back at z = 0."""
+    rng = world.rng
+    depth, column = rng.uniform(0.2, 0.35), rng.uniform(0.35, 0.9)
+    groove, handle = world.paint((0.05, 0.05, 0.05)), world.paint((0.5, 0.5, 0.5), (0.1, 0.1, 0.1))
+    world.box((0, -high / 2, -depth), (half, high / 2, depth), front)
+    parts = sorted(rng.uniform(0.3, 0.9, int(rng.integers(0, 3))))  # drawers, or doors above each other
+    for level in parts:
+        world.box((0, -high * level, -2 * depth), (half, 0.004, 0.003), groove)
+    for i in range(int(2 * half / column)):
+        x = (i + 1) * column - half
+        world.box((x, -high / 2, -2 * depth), (0.004, high / 2, 0.003), groove)
+        world.box((x - 0.06, -min(1.05, high * 0.6), -2 * depth - 0.02), (0.01, 0.09, 0.012), handle)
+
+
+def lined_wall(world: World, side: int, reach: float, run: float, h: float) -> None:
+    """A wall with fitted furniture from one corner to the other, or nearly: counters, chests of drawers,
+    wardrobes up to the ceiling. As in `along_wall`; h: height of the room.
+    """
+    rng = world.rng
+    half, choice = run * rng.uniform(0.6, 1.0), rng.random()
+    middle = rng.uniform(half - run, run - half)
+    painted = rng.random() < 0.65
+    shine = float(max(0.0, rng.uniform(-0.3, 0.6)))
+    front = world.paint(*FRONTS, shine=shine) if painted else world.material(*objects.WOOD, "plain", "poster")
+    if choice < 0.55:
+        with _against(world, "cabinet", side, middle, reach):
+            counter(world, half, front)
+        return
+    chest = choice < 0.75
+    high = rng.uniform(0.6, 1.3) if chest else rng.uniform(1.9, h - 0.02)
+    with _against(world, "cabinet" if chest else "wardrobe", side, middle, reach):
+        wardrobe(world, half, high, front)
+        if chest:
+            scatter(world, 0, -0.25, half * 0.95, 0.15, high, int(rng.integers(0, 10)))
+
+
+@contextmanager
+def _against(world: World, label: str, side: int, x: float, reach: float) -> Iterator[None]:
+    """A thing with its back to wall `side`, x metres from the wall's middle."""
+    with world.thing("wall", 0, 0, side * math.pi / 2), world.thing(label, x, reach):
+        yield
 
 
 def desk(world: World) -> None:

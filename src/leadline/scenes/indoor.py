@@ -1,5 +1,5 @@
-"""Rooms by lamplight and sunlight, corridors, laid tables: walls, furniture along them; and where the camera
-stands.
+"""Rooms by lamplight and sunlight, fitted kitchens, corridors, laid tables: walls, furniture along them; and
+where the camera stands.
 """
 
 from __future__ import annotations
@@ -33,6 +33,39 @@ def sunroom(world: World) -> Stage:
     stage = _furnished(world, w, d, h, [other for other in range(4) if other != side])
     reach = (d, w)[side % 2]
     return _sunshine(world, stage, side * math.pi / 2, reach, h)
+
+
+def fitted(world: World) -> Stage:
+    """A kitchen, or another room whose walls are built up, from so near that fronts fill the lower half of
+    the picture, where other rooms have their floor.
+    """
+    rng = world.rng
+    w, d, h = _extent(world)
+    window = int(rng.integers(4)) if rng.random() < 0.5 else None
+    _shell(world, w, d, h, window)
+    sides = [int(side) for side in rng.permutation(4) if side != window][: int(rng.integers(1, 4))]
+    for side in sides:
+        groups.lined_wall(world, side, *((d, w), (w, d))[side % 2], h)
+    if rng.random() < 0.5:
+        chairs = int(rng.integers(0, 5))
+        groups.laid_table(world, rng.uniform(-w, w) * 0.4, rng.uniform(-d, d) * 0.4, chairs=chairs)
+    stage = _facing(world, sides[0], *((d, w), (w, d))[sides[0] % 2])
+    world.clear_around(stage.position, 0.3, SURROUNDINGS)
+    if window is None:
+        return _lamplight(world, stage, w, d, h)
+    return _sunshine(world, stage, window * math.pi / 2, (d, w)[window % 2], h)
+
+
+def _facing(world: World, side: int, reach: float, run: float) -> Stage:
+    """A camera before a wall, `reach` metres from the middle of the room and `run` wide either way."""
+    rng = world.rng
+    outwards, away = side * math.pi / 2, rng.uniform(1.0, max(1.2, min(3.0, 1.7 * reach)))
+    forward = np.array([math.sin(outwards), 0, math.cos(outwards)])
+    right = np.array([math.cos(outwards), 0, -math.sin(outwards)])
+    lift = rng.uniform(0.7, 1.7)
+    position = (reach - away) * forward + rng.uniform(-run, run) * 0.7 * right + np.array([0, -lift, 0])
+    pitch = math.atan2(lift - rng.uniform(0.2, 1.3), away)
+    return Stage(position, outwards + rng.normal(0, 0.5), pitch, rng.normal(0, 0.07), rng.uniform(45, 80))
 
 
 def _extent(world: World) -> tuple[float, float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from leadline.scenes.indoor import corridor, room, sunroom, table_top
+from leadline.scenes.indoor import corridor, fitted, room, sunroom, table_top
 from leadline.scenes.outdoor import blocks, facades, field
 from leadline.scenes.street import street
 from leadline.scenes.world import Stage, World
@@ -18,6 +18,7 @@ LAYOUTS: dict[str, Callable[[World], Stage]] = {
     "facades": facades,
     "blocks": blocks,
     "sunroom": sunroom,
+    "fitted": fitted,
 }
 SHARES = {  # a layout that is not here comes when its name is asked for: seeds keep their scenes
     "room": 0.34,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from leadline.data.layouts import Layout
-from leadline.data.lists import FileList, Row, read_list
+from leadline.data.lists import FileList, Row, is_table, read_list
 from leadline.data.sample import Sample, check
 from leadline.data.store import Nothing, Store
 from leadline.errors import DataError, LeadlineError, did_you_mean, printable
@@ -74,7 +74,6 @@ ARCHIVES = {
     "hypersim": "hypersim/hypersim_processed_val.tar",
     "vkitti2": "vkitti/vkitti.tar",
 }
-TABLES = (".csv", ".jsonl", ".parquet", ".csv.gz", ".jsonl.gz")
 
 
 class Listed:
@@ -126,7 +125,7 @@ def open_set(
     """
     layouts = _known("data set", name, SETS)
     chosen = {layout: _known(f"{name}'s layout", layout, layouts)} if layout else layouts
-    if name == "manifest" and path is not None and str(path).endswith(TABLES):
+    if name == "manifest" and path is not None and is_table(path):
         list_file, path = path, Path(path).parent
     found, store = _recognise(name, path, chosen, part)
     read_by = _layout(name, found)
