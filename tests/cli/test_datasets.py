@@ -265,6 +265,19 @@ def test_prepare_keeps_pseudo_labels(tmp_path):
     np.testing.assert_array_equal(sample.valid, np.isfinite(said))
 
 
+def test_prepared_pairs_read_back_whatever_their_words_and_names(tmp_path):
+    trees.picture(tmp_path, "own/images/b.png", room(0)[0])
+    trees.npy(tmp_path, "own/depth/b.npy", room(0)[1])
+    trees.text(tmp_path, "own/captions/b.txt", "a room\nwith a table")
+    own = Source("folder", {"path": tmp_path / "own"})
+    prepare.prepare(own, tmp_path / "made")
+    (sample,) = open_set("manifest", tmp_path / "made", list_file=tmp_path / "made/pairs.csv")
+    assert sample.caption == "a room with a table"
+    trees.picture(tmp_path, "own/images/b.jpg", room(1)[0])
+    with pytest.raises(DataError, match=r"b.jpg and .*b.png would be one file of pairs: rename one"):
+        prepare.prepare(own, tmp_path / "other")
+
+
 def test_several_processes_make_the_same_files(tmp_path):
     tartanair(tmp_path / "raw")
     source = Source("tartanair", {"path": tmp_path / "raw"})

@@ -52,6 +52,22 @@ def teacher(function, kind: str = "affine_depth"):
     return leadline.external(function, kind)
 
 
+def test_photographs_of_like_names_have_labels_of_their_own(photographs, tmp_path):
+    (photographs / "a").mkdir()
+    (photographs / "0.png").rename(photographs / "a" / "b.png")
+    (photographs / "1.png").rename(photographs / "a__b.png")
+    teach.label(asked(photographs, tmp_path), print, teacher(brightness))
+    assert len(leadline.data.open_set("folder", {"path": tmp_path / "labels"})) == 2
+
+
+def test_a_damaged_record_of_the_teacher_is_one_line(photographs, tmp_path):
+    chosen = asked(photographs, tmp_path)
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / teach.RECORD).write_text("{")
+    with pytest.raises(DataError, match="teacher.json: cannot be read .* choose another folder"):
+        teach.label(chosen, print, teacher(brightness))
+
+
 def test_labels_count_where_the_teacher_agrees_with_itself(photographs, tmp_path):
     chosen = asked(photographs, tmp_path)
     teach.label(chosen, print, teacher(brightness))

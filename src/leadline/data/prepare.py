@@ -64,7 +64,8 @@ def prepare(
 
     form: "pairs" for any set, "marigold" for Hypersim. part: its name in Marigold's form. size: (height,
     width) that pictures are brought to. wanted: what else is refused (`scan.FILTERS`). DataError: the folder
-    was made with other settings; UsageError: the form does not suit the set.
+    was made with other settings, or two pictures would have one name; UsageError: the form does not suit the
+    set.
     """
     if form not in FORMS or (form == "marigold" and source.name != "hypersim"):
         raise UsageError(f"form is {form!r} for {source.name}: choose pairs, or for hypersim marigold")
@@ -72,6 +73,8 @@ def prepare(
     folder = Path(out) / part if form == "marigold" else Path(out)
     _agree(folder / SETTINGS, _settings(source, form, size, wanted))
     known = scan.keys(data)
+    if form == "pairs":
+        _check_names(known)
     made = {line.get("picture"): line for line in journal.read(folder / JOURNAL) if not line["refused"]}
     done = {n: made[key] | {"index": n} for n, key in enumerate(known) if key in made}
     jobs = [Job(number, folder, form, size, wanted) for number in range(len(data)) if number not in done]
@@ -84,6 +87,19 @@ def prepare(
     lines = [done[number] for number in range(len(data))]
     FORMS[form].table(folder, part, [line for line in lines if not line["refused"]])
     return lines
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """DataError for two pictures whose files would have one name."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(_stem(name), name)
+        if other != name:
+            raise DataError(f"{other} and {name} would be one file of pairs: rename one")
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).with_suffix("").as_posix()
 
 
 def _settings(source: Source, form: str, size: tuple[int, int] | None, wanted: Limits) -> dict[str, Any]:
@@ -128,7 +144,7 @@ PAIR = ("image", "depth", "normals", "frame", *CAMERA, "group", "classes", "capt
 
 
 def _write_pair(sample: Sample, out: Path) -> Line:
-    stem = PurePosixPath(sample.name).with_suffix("").as_posix()
+    stem = _stem(sample.name)
     row: Line = {"image": f"images/{stem}.png", "group": sample.group}
     _png(inside(out, row["image"]), sample.rgb)
     if sample.depth_m is not None:
@@ -147,7 +163,7 @@ def _write_pair(sample: Sample, out: Path) -> Line:
         known = (sample.classes >= 0) & (sample.classes < decode.UNKNOWN)
         _png(inside(out, row["classes"]), np.where(known, sample.classes, decode.UNKNOWN).astype(np.uint8))
     if sample.caption:
-        row["caption"] = sample.caption
+        row["caption"] = " ".join(sample.caption.split())  # a table has a line for each picture
     if sample.camera is not None:
         row |= {key: getattr(sample.camera, key) for key in CAMERA}
     return {"row": row}

@@ -113,7 +113,7 @@ def finish(recipe: Recipe) -> None:
         return
     folder, photographs = Path(settings.labels), Photographs(settings.photographs)
     if all(inside(folder, f"masks/{_flat(name)}.png").exists() for name in photographs.names):
-        kind = json.loads((folder / RECORD).read_text(encoding="utf-8"))["kind"]
+        kind = _record(folder)["kind"]
         meaning = {"frame": "opencv"} if kind == Kind.normals else {"pseudo_kind": kind}
         write_bytes(folder / MEANING, documents.to_yaml(meaning).encode())
 
@@ -137,12 +137,20 @@ def opinion(teacher: Model, rgb: Array, agreement: float) -> tuple[Array, Array]
     return values, difference < agreement * max(high - low, 1e-6)
 
 
+def _record(folder: Path) -> dict[str, Any]:
+    """Who has labelled the folder's pictures, and how."""
+    try:
+        return dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{folder / RECORD}: cannot be read ({error}): choose another folder") from None
+
+
 def _agree(folder: Path, settings: SelfTraining, kind: Kind) -> None:
     """Write who teaches what, or find it unchanged."""
     wanted = {"teacher": settings.teacher, "kind": kind.value, "agreement": settings.agreement}
     record = folder / RECORD
     if record.exists():
-        found = json.loads(record.read_text(encoding="utf-8"))
+        found = _record(folder)
         if found != wanted:
             raise DataError(
                 f"{folder} holds labels by {found}, not {wanted}: choose another folder for labels"
@@ -168,9 +176,9 @@ def _flat(name: str) -> str:
     """A file name for a photograph in a subfolder, which no other photograph has.
 
     >>> _flat("summer/pier.jpg")
-    'summer__pier.jpg'
+    'summer%2Fpier.jpg'
     """
-    return name.replace("/", "__")
+    return name.replace("%", "%25").replace("/", "%2F")
 
 
 def _png(array: Array) -> bytes:
