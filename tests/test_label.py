@@ -332,7 +332,7 @@ def test_orders_that_make_no_sense_are_refused(options, words):
         Order(**options)
 
 
-def test_nothing_to_label_and_impossible_runs_are_refused(inputs, tmp_path):
+def test_nothing_to_label_and_impossible_runs_are_refused(inputs, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="no image in"):
         made(tmp_path / "in" / "none*", tmp_path / "out")
     with tarfile.open(tmp_path / "empty.tar", "w"):
@@ -343,6 +343,9 @@ def test_nothing_to_label_and_impossible_runs_are_refused(inputs, tmp_path):
         made(inputs, tmp_path / "out", engine="spark")
     with pytest.raises(UsageError, match="engine ray has several"):
         made(inputs, tmp_path / "out", workers=3)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match="needs Ray, which is not installed"):
+        made(inputs, tmp_path / "out", engine="ray")
     assert not (tmp_path / "out").exists()
     with pytest.raises(DataError, match="has no labels.json"):
         open_set("label-shards", {"path": tmp_path})

@@ -116,6 +116,11 @@ def _start(ray: Any) -> None:
                 ) from error
 
 
+def check() -> None:
+    """UsageError without Ray, for callers that write something before they start."""
+    _ray()
+
+
 def _ray() -> Any:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)

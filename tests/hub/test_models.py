@@ -93,6 +93,8 @@ def test_names_that_mean_nothing_are_an_error_of_one_line(name, monkeypatch, tmp
 def test_a_repository_that_is_not_here_may_be_fetched():
     with pytest.raises(WeightsError, match="weights of not/here are not on this machine: give its folder"):
         hub.find("not/here")
+    with pytest.raises(WeightsError, match=r"stable-diffusion-2\) are not on this machine: give its folder"):
+        hub.find("stable-diffusion-2")  # a prior, which has no card of its own
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny@main", "madebyollin/taesd", f"madebyollin/taesd@{COMMIT}"])

@@ -129,7 +129,8 @@ def _whole(
         raise WeightsError(f"{folder / bad[0]}: {problem}")
     part = f"only in part on this machine, without {', '.join(gaps)}" if gaps else "not on this machine"
     way = way or f"give its folder, or allow the download (leadline models download {word})"
-    close = None if cards.has(hub.id) else nearest(word, cards.known())
+    known = cards.has(hub.id) or cards.ingredient(word.partition("@")[0])
+    close = None if known else nearest(word, cards.known())
     hint = f"did you mean {close!r}? If not, " if close else ""
     named = word if hub.id in word else f"{word} ({hub.id})"
     raise WeightsError(f"weights of {named} are {part}: {hint}{way}")

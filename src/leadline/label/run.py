@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from leadline import cluster
 from leadline.errors import UsageError
 from leadline.evaluate.shards import Shard as Part
 from leadline.label import plan, sheet
@@ -111,9 +112,12 @@ def _to_agree(out: Path, order: Order, engine: str) -> Networks | None:
     """The networks that a folder must agree with before photographs are added to it; None: it is new to Ray,
     where this process only plans.
     """
-    if engine == "ray":
-        return load(replace(order, device="cpu")) if (out / SETTINGS).exists() else None
-    return load(order)
+    if engine == "plain":
+        return load(order)
+    if (out / SETTINGS).exists():
+        return load(replace(order, device="cpu"))
+    cluster.check()
+    return None
 
 
 class _Run:
