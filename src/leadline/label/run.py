@@ -80,16 +80,9 @@ def label(
     was; SaveError if the disk is full or `out` cannot be written.
     """
     out, order, part = Path(out), order or Order(), part or Part()
-    if per_shard < 1:
-        raise UsageError(f"{per_shard} photographs in a shard: 1 or more are needed")
-    if engine not in ("plain", "ray"):
-        raise UsageError(f"engine is {engine!r}: plain or ray is needed")
-    if engine == "plain" and workers not in (None, 1):
-        raise UsageError(
-            f"{workers} workers are asked for: engine ray has several, or start parts (1/{workers})"
-        )
+    _check(per_shard, engine, workers)
     items = plan.collect(inputs, recursive, out, data)
-    networks = _to_agree(out, order, engine) if plan.grows(out, items) else None
+    networks = _ready(out, order, engine) if plan.grows(out, items) else None
     with Journal(out / RUNS, when_alone=lambda: remove_leftovers([out])) as journal:
         if networks is not None:
             agree(out, networks)  # before the plan: photographs of a run that is refused stay out of it
@@ -97,8 +90,6 @@ def label(
         run = _Run(out, shards[part.number :: part.of], retry, progress)
         note = {"host": platform.node(), "engine": engine, "part": f"{part.number + 1}/{part.of}"}
         journal.append({"begun": round(time.time()), **note, "shards": len(run.due)})
-        if engine == "ray":
-            networks = None  # the actors load their own
         if run.due and engine == "ray":
             run.take(_on_ray(out, order, run, workers), journal)
         elif run.due:
@@ -108,14 +99,26 @@ def label(
     return run.summary
 
 
-def _to_agree(out: Path, order: Order, engine: str) -> Networks | None:
-    """The networks that a folder must agree with before photographs are added to it; None: it is new to Ray,
-    where this process only plans.
+def _check(per_shard: int, engine: str, workers: int | None) -> None:
+    """UsageError for what can be seen of the command alone."""
+    if per_shard < 1:
+        raise UsageError(f"{per_shard} photographs in a shard: 1 or more are needed")
+    if engine not in ("plain", "ray"):
+        raise UsageError(f"engine is {engine!r}: plain or ray is needed")
+    if engine == "plain" and workers not in (None, 1):
+        raise UsageError(
+            f"{workers} workers are asked for: engine ray has several, or start parts (1/{workers})"
+        )
+
+
+def _ready(out: Path, order: Order, engine: str) -> Networks | None:
+    """Before photographs are added to a folder: the networks, or none for Ray, whose actors load their own;
+    this process then only asks whether the folder agrees with them.
     """
     if engine == "plain":
         return load(order)
     if (out / SETTINGS).exists():
-        return load(replace(order, device="cpu"))
+        agree(out, load(replace(order, device="cpu")))
     cluster.check()
     return None
 

@@ -60,7 +60,8 @@ def train(
             if not teach.labelled(recipe.self_training):
                 told = next(filter(None, gather_object([stop.signal])), None)
                 what = f"stopped by {told} while photographs were labelled"
-                return Outcome(0, False, f"{what}: the same command goes on from here", None, told, main)
+                message = f"{what}: the same command goes on from here"
+                return Outcome(0, False, message, signal=told, main=main)
             recipe = teach.with_labels(recipe)
             sets = feed.open_all(recipe)
         trainer = Trainer(recipe, run, accelerator, method, display, heartbeat)
